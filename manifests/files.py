@@ -1,0 +1,112 @@
+"""Durable files: written whole under a temporary name, then put in place in one step."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from manifests.errors import UserError
+
+TEMPORARY = ".tmp-"  # prefix of names that are not yet anything
+
+
+def temporary(path: Path) -> Path:
+    """A name beside `path` that no other process uses."""
+    return path.parent / f"{TEMPORARY}{os.getpid()}-{time.monotonic_ns()}-{path.name}"
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames and links in a folder survive a power loss."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace a file by new content, or leave it as it was."""
+    with writing(path):
+        spare = temporary(path)
+        try:
+            _write_synced(spare, data)
+            os.replace(spare, path)
+        finally:
+            spare.unlink(missing_ok=True)
+        fsync_folder(path.parent)
+
+
+def write_exclusive(path: Path, data: bytes) -> bool:
+    """Create a file whole; return False, changing nothing, when it is already there."""
+    with writing(path):
+        spare = temporary(path)
+        try:
+            _write_synced(spare, data)
+            try:
+                os.link(spare, path)
+            except FileExistsError:
+                return False
+        finally:
+            spare.unlink(missing_ok=True)
+        fsync_folder(path.parent)
+        return True
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def sync_file(path: Path) -> None:
+    """Force a finished file to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """Hex sha256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a full, read-only or forbidden disk into a sentence that names the path.
+
+    Raises:
+        UserError: The disk says no; nothing half-written is left under a final name.
+    """
+    try:
+        yield
+    except OSError as error:
+        advice = {
+            errno.ENOSPC: "the disk is full; free some space",
+            errno.EDQUOT: "the disk quota is used up; free some space",
+            errno.EROFS: "the file system is read-only; choose another --out",
+            errno.EACCES: "permission is denied; choose another --out",
+            errno.EPERM: "the operation is not permitted; choose another --out",
+        }.get(error.errno or 0)
+        if advice is None:
+            raise
+        raise UserError(f"cannot write {path}: {advice} and run the same command again, nothing is lost") from error
+
+
+def remove_debris(folder: Path, older_than_s: float) -> int:
+    """Delete temporary files that no live worker can still be writing; return how many."""
+    removed = 0
+    for path in folder.rglob(f"{TEMPORARY}*"):
+        with suppress(FileNotFoundError):
+            if path.is_file() and time.time() - path.stat().st_mtime > older_than_s:
+                path.unlink()
+                removed += 1
+    return removed

@@ -1,0 +1,196 @@
+"""The ledger: which cells are committed, and the tables that they made.
+
+A cell is one stage applied to one part. It is committed by a record, a small JSON file that is created
+last and exclusively, and that names the cell's data file by its content:
+
+    stages/<stage>/part-0007@<key>.<sha12>.parquet
+    stages/<stage>/part-0007@<key>.json
+
+Nothing that a record names is ever overwritten. A record whose data is gone counts as not committed. A
+record that `replay` sets aside becomes `part-0007@<key>.retired-<n>.json`; its rows can still be copied.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests.errors import UserError
+from manifests.files import fsync_folder, sha256, sync_file, temporary, write_exclusive, writing
+from manifests.ids import canonical_json
+from manifests.schema import SCHEMA_VERSION
+
+FORMAT = 1
+"""Of the records; a record of another format is refused."""
+
+_NAME = re.compile(r"part-(\d{4,})@([0-9a-f]{16})(?:\.retired-(\d+))?\.json")
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """What is known of a committed cell. Times and workers are here and never in the data.
+
+    Attributes:
+        data: Name of the data file, beside the record.
+        failures: One entry per row that this stage quarantined: id, turn, type, message, traceback, attempt.
+        metrics: Rows made and copied, seconds of audio, wall seconds, worker, finish time.
+    """
+
+    stage: str
+    part: int
+    key: str
+    data: str
+    sha256: str
+    size: int
+    rows: int
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+class Ledger:
+    """The cells of one run folder."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+
+    def folder(self, stage: str) -> Path:
+        """Where a stage's cells lie."""
+        return self.run / "stages" / stage
+
+    def _record_path(self, stage: str, part: int, key: str) -> Path:
+        return self.folder(stage) / f"part-{part:04d}@{key}.json"
+
+    def data_path(self, record: CellRecord) -> Path:
+        """The data file that a record names."""
+        return self.folder(record.stage) / record.data
+
+    def find(self, stage: str, part: int, key: str) -> CellRecord | None:
+        """The record of a cell, or None when it is not committed.
+
+        Raises:
+            UserError: The record is damaged, of another format, or its data is not as long as it says.
+        """
+        path = self._record_path(stage, part, key)
+        record = self._read(path)
+        if record is None:
+            return None
+        data = self.data_path(record)
+        try:
+            size = data.stat().st_size
+        except FileNotFoundError:
+            path.unlink(missing_ok=True)
+            return None
+        if size != record.size:
+            raise UserError(
+                f"{data}: holds {size:,} bytes where its record says {record.size:,};"
+                f" delete this file and run build again to make it anew"
+            )
+        return record
+
+    def _read(self, path: Path) -> CellRecord | None:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        try:
+            document = json.loads(text)
+            version = document.get("format")
+            if version != FORMAT:
+                raise UserError(
+                    f"{path}: is a record of format {version}, this version reads format {FORMAT};"
+                    f" build into a new folder, or use the version that wrote it"
+                )
+            return CellRecord(**document)
+        except (json.JSONDecodeError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path}: is not a readable record; delete this file and run build again to make the cell anew"
+            ) from error
+
+    def history(self, stage: str, parts: Sequence[int]) -> Iterator[CellRecord]:
+        """Earlier cells of some parts whose data is still there, retired ones included, in a stable order."""
+        wanted = set(parts)
+        for path in sorted(self.folder(stage).glob("part-*.json")):
+            match = _NAME.fullmatch(path.name)
+            if match and int(match[1]) in wanted:
+                record = self._read(path)
+                if record is not None and self.data_path(record).exists():
+                    yield record
+
+    def parts(self, stage: str) -> set[int]:
+        """Numbers of all parts of which a cell was ever committed."""
+        names = (_NAME.fullmatch(path.name) for path in self.folder(stage).glob("part-*.json"))
+        return {int(match[1]) for match in names if match}
+
+    def commit(
+        self, stage: str, part: int, key: str, table: pa.Table, failures: list[dict[str, Any]], metrics: dict[str, Any]
+    ) -> CellRecord:
+        """Write a cell's table and its record, in that order; when another worker was first, its record wins.
+
+        Raises:
+            UserError: The disk is full, read-only or forbidden.
+        """
+        folder = self.folder(stage)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            spare = temporary(folder / f"part-{part:04d}.parquet")
+            try:
+                # Audio is FLAC already; zstd would only cost time on it.
+                plain = {name for name in table.column_names if pa.types.is_large_binary(table.schema.field(name).type)}
+                codec = {name: "none" if name in plain else "zstd" for name in table.column_names}
+                pq.write_table(table, spare, compression=codec, use_dictionary=False)
+                sync_file(spare)
+                digest = sha256(spare)
+                size = spare.stat().st_size
+                data = folder / f"part-{part:04d}@{key}.{digest[:12]}.parquet"
+                os.replace(spare, data)
+            finally:
+                spare.unlink(missing_ok=True)
+            fsync_folder(folder)
+        record = CellRecord(stage, part, key, data.name, digest, size, table.num_rows, failures, metrics)
+        if write_exclusive(self._record_path(stage, part, key), canonical_json(asdict(record))):
+            return record
+        winner = self.find(stage, part, key)
+        assert winner is not None, "a record that could not be created must exist"
+        return winner
+
+    def load(self, record: CellRecord, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read a cell's table, or some of its columns.
+
+        Raises:
+            UserError: The file cannot be read, or was written under another schema version.
+        """
+        path = self.data_path(record)
+        try:
+            table = pq.read_table(path, columns=list(columns) if columns else None, memory_map=False)
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(
+                f"{path}: cannot be read ({_short(error)}); delete this file and run build again to make it anew"
+            ) from error
+        version = (table.schema.metadata or {}).get(b"echat.schema_version", b"none").decode()
+        if version != str(SCHEMA_VERSION):
+            raise UserError(
+                f"{path}: was written under schema version {version}, this version reads {SCHEMA_VERSION};"
+                f" build into a new folder, or use the version that wrote it"
+            )
+        return table
+
+    def retire(self, record: CellRecord) -> None:
+        """Set a record aside so that the cell is made again; its good rows will be copied."""
+        path = self._record_path(record.stage, record.part, record.key)
+        number = len(list(path.parent.glob(f"{path.stem}.retired-*.json")))
+        with writing(path):
+            os.replace(path, path.with_name(f"{path.stem}.retired-{number}.json"))
+            fsync_folder(path.parent)
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -1,0 +1,218 @@
+"""Run manifests: the YAML file that says what dataset to make, and how."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+
+from manifests.errors import UserError, from_pydantic
+from manifests.labels import CUES, LANGUAGES, SPLITS, TASKS
+
+Ratio = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(BaseModel):
+    """Frozen, and refuses keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PlanConfig(Strict):
+    """Which dialogues to make."""
+
+    quotas: dict[str, int | dict[str, int]]
+    """Dialogues per task: a number spread evenly over the task's labels, or a number per label
+    (`emotion: {sad: 10}`; labels of `multi` are joined by `+`, in the order of `multi`)."""
+    multi: tuple[str, ...] = ("gender", "emotion")
+    """Cue families that a dialogue of the task `multi` combines."""
+    contrastive: Ratio = 0.5
+    """Share of dialogues planned as pairs: one query text in contrasting cues, with different replies."""
+    intensity: tuple[Ratio, Ratio] = (0.7, 1.0)
+    """Range from which a dialogue's emotional intensity is drawn."""
+    splits: dict[str, Ratio] = {"train": 0.8, "validation": 0.1, "test": 0.1}
+    """Shares of the splits; scenarios and speakers are disjoint between them."""
+    part_rows: PositiveInt = 64
+    """Dialogues in a part, the unit of work and of resume; parts hold one to two times as many."""
+    scenarios: Path | None = None
+    """A scenario bank of your own; the shipped one of the run's language otherwise."""
+    openers: Path | None = None
+    """Reply openers of your own, likewise."""
+    voices: Path | None = None
+    """A voice table of your own; the speaker's shipped one otherwise."""
+
+    @field_validator("quotas")
+    @classmethod
+    def _quotas(cls, quotas: dict[str, Any]) -> dict[str, Any]:
+        if not quotas:
+            raise ValueError("at least one task needs a quota")
+        for task, quota in quotas.items():
+            if task not in TASKS:
+                raise ValueError(f"{task!r} is not a task: use one of {', '.join(TASKS)}")
+            counts = quota.values() if isinstance(quota, dict) else [quota]
+            if any(count < 0 for count in counts):
+                raise ValueError(f"the quota of {task} is negative")
+        if not any(sum(quota.values()) if isinstance(quota, dict) else quota for quota in quotas.values()):
+            raise ValueError("every quota is zero: nothing to plan")
+        return quotas
+
+    @field_validator("multi")
+    @classmethod
+    def _multi(cls, families: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [family for family in families if family not in CUES]
+        if unknown or len(families) < 2 or len(set(families)) < len(families):
+            raise ValueError(f"name two or more different families of {', '.join(CUES)}")
+        return families
+
+    @model_validator(mode="after")
+    def _shares(self) -> PlanConfig:
+        unknown = [split for split in self.splits if split not in SPLITS]
+        if unknown:
+            raise ValueError(f"splits.{unknown[0]} is not a split: use {', '.join(SPLITS)}")
+        if abs(sum(self.splits.values()) - 1) > 1e-9:
+            raise ValueError(f"splits must sum to 1, not {sum(self.splits.values()):g}")
+        if self.intensity[0] > self.intensity[1]:
+            raise ValueError("intensity needs the smaller number first")
+        return self
+
+
+class SelectConfig(Strict):
+    """Thresholds that a dialogue must pass; every one that it fails is a reason."""
+
+    query_wer_max: float = 0.3
+    reply_wer_max: float = 0.3
+    query_seconds: tuple[float, float] = (0.2, 30.0)
+    """Shortest and longest query; a speech tokenizer and an encoder take 30 s at most."""
+    reply_seconds: tuple[float, float] = (0.2, 30.0)
+    speech_ratio_min: Ratio = 0.3
+    clipped_ratio_max: Ratio = 0.01
+    snr_db_min: float = 10.0
+    agree: tuple[str, ...] = ()
+    """Cue families whose recognised label must equal the requested one, wherever one was requested."""
+    confidence_min: dict[str, Ratio] = {}
+    """Least probability of the recognised label, per family of `agree`."""
+
+
+class ShardConfig(Strict):
+    """How kept dialogues are packed."""
+
+    rows: PositiveInt = 1000
+    """Dialogues in a shard, about; a shard is one split, one turn count and a fixed set of parts."""
+
+
+class Pool(Strict):
+    """A pool of workers that runs one or more stages."""
+
+    name: str = "main"
+    stages: tuple[str, ...] = ()
+    """Stages that it runs; empty: every stage that no other pool names."""
+    count: PositiveInt = 2
+    cpus: float = Field(default=1.0, ge=0)
+    gpus: float = Field(default=0.0, ge=0)
+    memory_gb: float = Field(default=2.0, ge=0)
+
+
+class ExecutorConfig(Strict):
+    """Where cells run. Nothing here changes a result, so nothing here is in a cell's key."""
+
+    kind: Literal["inline", "ray"] = "ray"
+    address: str = "local"
+    """Ray cluster to join; `local` starts one on this machine for the run."""
+    deadline_s: PositiveInt = 1800
+    """A cell that takes longer is killed, its stacks are kept, and it is tried again."""
+    beam: tuple[str, ...] = ()
+    """Options for Beam, which runs `plan` and `select`; its in-process runner unless they name another."""
+    ahead: PositiveInt = 16
+    """Parts by which a stage may run ahead of the slowest stage that reads it."""
+
+
+class RunManifest(Strict):
+    """One run: from quotas to shards. Engine sections are checked by the engine that they name."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    seed: int = 0
+    language: str = "en"
+    plugins: tuple[str, ...] = ()
+    """Python modules to import first; they may register engines of your own."""
+    plan: PlanConfig
+    script: dict[str, Any] = {"engine": "bank"}
+    speak_query: dict[str, Any]
+    speak_reply: dict[str, Any]
+    transcribe: dict[str, Any]
+    annotate: dict[str, dict[str, Any]] = {}
+    rate: dict[str, Any]
+    tokenize: dict[str, Any]
+    select: SelectConfig = SelectConfig()
+    shard: ShardConfig = ShardConfig()
+    executor: ExecutorConfig = ExecutorConfig()
+    workers: tuple[Pool, ...] = (Pool(),)
+
+    @field_validator("language")
+    @classmethod
+    def _language(cls, language: str) -> str:
+        if language not in LANGUAGES:
+            raise ValueError(f"use one of {', '.join(LANGUAGES)}")
+        return language
+
+    @model_validator(mode="after")
+    def _families(self) -> RunManifest:
+        for family in (*self.annotate, *self.select.agree, *self.select.confidence_min):
+            if family not in CUES:
+                raise ValueError(f"annotate or select names {family!r}: use one of {', '.join(CUES)}")
+        silent = [family for family in self.select.agree if family not in self.annotate]
+        if silent:
+            raise ValueError(f"select.agree names {silent[0]}, which no annotator hears: add annotate.{silent[0]}")
+        return self
+
+
+def load_yaml(file: Path) -> Any:
+    """Parse a YAML file; a syntax error becomes one sentence with line and column.
+
+    Raises:
+        UserError: The file is missing or is not YAML.
+    """
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: is not UTF-8 text (byte {error.start})") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else str(file)
+        raise UserError(f"{where}: is not valid YAML ({getattr(error, 'problem', None) or error})") from error
+
+
+def shipped_runs() -> dict[str, Path]:
+    """The run manifests that ship, by name."""
+    return {Path(str(path)).stem: Path(str(path)) for path in (files("manifests") / "runs").iterdir()}
+
+
+def load_run(file: Path) -> RunManifest:
+    """Read a run manifest, by path or by the name of one that ships (`demo`).
+
+    Paths inside it are relative to the file. Raises `UserError` with file, key path and what is allowed.
+    """
+    if not file.exists() and str(file) in shipped_runs():
+        file = shipped_runs()[str(file)]
+    document = load_yaml(file)
+    if not isinstance(document, dict):
+        raise UserError(f"{file}: a run manifest is a mapping of keys, not {type(document).__name__}")
+    try:
+        manifest = RunManifest.model_validate(document)
+    except ValidationError as error:
+        raise from_pydantic(file, error) from error
+    paths = {
+        key: (file.parent / value).resolve()
+        for key in ("scenarios", "openers", "voices")
+        if (value := getattr(manifest.plan, key)) is not None
+    }
+    return manifest.model_copy(update={"plan": manifest.plan.model_copy(update=paths)})
+
+
+def dump_run(manifest: RunManifest) -> str:
+    """The resolved manifest as YAML, every default written out."""
+    return yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,41 @@
+"""FLAC PCM_16 in memory: audio is encoded once, when it is spoken, and passed on as bytes."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+
+def encode_flac(samples: np.ndarray, sample_rate: int) -> bytes:
+    """Encode a mono waveform.
+
+    Args:
+        samples: float (num_samples,) in [-1, 1].
+        sample_rate: In Hz.
+
+    Raises:
+        ValueError: Not mono, empty, not finite or beyond full scale; a level is a cue and is never changed here.
+    """
+    import soundfile
+
+    samples = np.asarray(samples)
+    if samples.ndim != 1 or samples.size == 0:
+        raise ValueError(f"a waveform of shape {samples.shape} is not mono audio")
+    bad = int(np.count_nonzero(~np.isfinite(samples)))
+    if bad:
+        raise ValueError(f"the waveform has {bad} samples of {samples.size} that are NaN or infinite")
+    peak = float(np.max(np.abs(samples)))
+    if peak > 1.0:
+        raise ValueError(f"the waveform peaks at {peak:.3f}, beyond full scale")
+    stream = io.BytesIO()
+    soundfile.write(stream, samples, sample_rate, format="FLAC", subtype="PCM_16")
+    return stream.getvalue()
+
+
+def decode_flac(data: bytes) -> tuple[np.ndarray, int]:
+    """Decode to float32 (num_samples,) in [-1, 1] and the sample rate in Hz."""
+    import soundfile
+
+    samples, sample_rate = soundfile.read(io.BytesIO(data), dtype="float32")
+    return samples, sample_rate

@@ -1,0 +1,220 @@
+"""`echat build`: plan, make the grid, select, shard, verify; run again, it goes on where it stopped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manifests.errors import UserError
+from manifests.files import remove_debris, write_atomic
+from manifests.ledger import CellRecord, Ledger
+from manifests.run import Pool, RunManifest, dump_run
+from pipeline.cell import CellJob
+from pipeline.dag import Dag, build_dag
+from pipeline.events import Events
+from pipeline.executor import Executor, InlineExecutor, RayExecutor
+from pipeline.lock import RunLock
+from pipeline.progress import Progress
+from pipeline.runner import Runner
+from pipeline.schedule import Node, Schedule, big_first, relatives
+from pipeline.select import load_statistics, run_select
+from pipeline.shards import ShardJob, finish_layout, lay_out, open_layout, reuse_shards
+from pipeline.stages.plan import run_plan
+from pipeline.verify import Finding, verify_run
+
+SHARD = "shard"
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build made."""
+
+    shards: Path
+    statistics: dict[str, Any]
+    findings: list[Finding]
+    planned: int
+
+
+def pool_of(pools: tuple[Pool, ...], stage: str) -> Pool:
+    """The pool that runs a stage: the one that names it, else the one that names none.
+
+    Raises:
+        UserError: No pool runs the stage.
+    """
+    for pool in pools:
+        if stage in pool.stages:
+            return pool
+    for pool in pools:
+        if not pool.stages:
+            return pool
+    raise UserError(f"workers: no pool runs the stage {stage}; name it in a pool's stages, or add a pool without any")
+
+
+def check_pools(manifest: RunManifest, stages: list[str]) -> None:
+    """Refuse pools that name unknown stages or the same name twice.
+
+    Raises:
+        UserError: As said.
+    """
+    names = [pool.name for pool in manifest.workers]
+    if len(set(names)) < len(names):
+        raise UserError("workers: two pools have the same name; give each its own")
+    for pool in manifest.workers:
+        unknown = [stage for stage in pool.stages if stage not in stages]
+        if unknown:
+            raise UserError(f"workers: pool {pool.name} names {unknown[0]!r}: use {', '.join(stages)}")
+    for stage in stages:
+        pool_of(manifest.workers, stage)
+
+
+def check_engines(dag: Dag) -> None:
+    """Refuse to start when an engine cannot run here.
+
+    Raises:
+        UserError: Names the stage, what is missing and the fix.
+    """
+    for stage in dag.stages:
+        for engine in stage.engines:
+            for problem in engine.problems():
+                raise UserError(f"{stage.name}: {engine.engine}: {problem.what}; {problem.fix}")
+
+
+@dataclass
+class Grid:
+    """The records of one run's cells, as far as they are committed."""
+
+    dag: Dag
+    ledger: Ledger
+    plan: list[CellRecord]
+
+    def __post_init__(self) -> None:
+        self.records: dict[int, dict[str, CellRecord]] = {record.part: {"plan": record} for record in self.plan}
+        for stage in self.dag.stages:
+            for part in self.records:
+                self._find(stage.name, part)
+
+    def _find(self, name: str, part: int) -> None:
+        stage, have = self.dag.by_name[name], self.records[part]
+        if all(upstream in have for upstream in stage.upstream):
+            key = stage.cell_key([have[upstream].sha256 for upstream in stage.upstream])
+            record = self.ledger.find(name, part, key)
+            if record is not None:
+                have[name] = record
+
+    @property
+    def done(self) -> set[tuple[str, int]]:
+        """Committed cells of the grid's stages."""
+        return {(name, part) for part, have in self.records.items() for name in have if name != "plan"}
+
+    def schedule(self) -> Schedule:
+        """What is left, in the manifest's pools."""
+        manifest = self.dag.manifest
+        nodes = [
+            Node(stage.name, stage.upstream, pool_of(manifest.workers, stage.name).name) for stage in self.dag.stages
+        ]
+        parts = big_first({record.part: record.rows for record in self.plan})
+        return Schedule(nodes, parts, self.done, ahead=manifest.executor.ahead)
+
+    def job(self, cell: tuple[str, int], known_parts: Mapping[str, set[int]]) -> CellJob:
+        """The job of a cell whose inputs are committed."""
+        name, part = cell
+        stage = self.dag.by_name[name]
+        inputs = {upstream: self.records[part][upstream].key for upstream in stage.upstream}
+        related = relatives(part, len(self.plan), known_parts[name])
+        return CellJob(name, part, inputs, related=related)
+
+
+def build(manifest: RunManifest, file: Path, run: Path, quiet: bool = False) -> BuildResult:
+    """Make the dataset of a manifest in a run folder, from nothing or from whatever is there.
+
+    Raises:
+        UserError: Wrong input, a missing engine, a folder that is being built, a disk that says no.
+        WorkFailedError: Workers keep dying.
+    """
+    dag = build_dag(manifest, file)
+    check_pools(manifest, [*dag.by_name, SHARD])
+    _ = dag.planner.counts  # refuses quotas that cannot be met, before anything is written
+    check_engines(dag)
+    with RunLock(run):
+        events = Events(run)
+        events("build_started", pid=os.getpid(), manifest=manifest.name)
+        removed = remove_debris(run, manifest.executor.deadline_s)
+        if removed:
+            events("debris_removed", files=removed)
+        write_atomic(run / "run.yaml", dump_run(manifest).encode())
+        result = _build(dag, run, events, quiet)
+        events("build_finished", shards=result.shards.name, findings=len(result.findings))
+        return result
+
+
+def _build(dag: Dag, run: Path, events: Events, quiet: bool) -> BuildResult:
+    manifest, ledger = dag.manifest, Ledger(run)
+    beam_args = manifest.executor.beam
+    grid = Grid(dag, ledger, run_plan(dag.plan, ledger, beam_args))
+    executor = _LazyExecutor(dag, run, events)
+    try:
+        _make_grid(grid, executor, events, quiet)
+        families = tuple(manifest.annotate)
+        select = run_select(ledger, manifest.select, families, grid.records, beam_args)
+        layout = lay_out(dag, select, grid.records)
+        final, building = open_layout(run, layout)
+        if not final.exists():
+            left = reuse_shards(run / "shards", building, layout)
+            jobs = Schedule([Node(SHARD, (), pool_of(manifest.workers, SHARD).name)], left, set())
+            if left:
+                executor.get().run(
+                    jobs,
+                    lambda cell: ShardJob(str(building), str(select), cell[1]),
+                    lambda cell, record: events("shard_written", name=record.name, rows=record.rows),
+                )
+        finish_layout(dag, final, building, layout)
+    finally:
+        executor.close()
+    findings = verify_run(run)
+    return BuildResult(final, load_statistics(select), findings, dag.planner.num_dialogues)
+
+
+def _make_grid(grid: Grid, executor: _LazyExecutor, events: Events, quiet: bool) -> None:
+    """Make every cell that is not committed."""
+    schedule = grid.schedule()
+    known_parts = {stage.name: grid.ledger.parts(stage.name) for stage in grid.dag.stages}
+    before = {
+        stage.name: (len(grid.plan), sum((stage.name, part) in schedule.done for part in grid.records))
+        for stage in grid.dag.stages
+    }
+
+    def done(cell: tuple[str, int], record: CellRecord) -> None:
+        grid.records[cell[1]][cell[0]] = record
+        progress.add(cell[0], record)
+        for failure in record.failures:
+            events("row_quarantined", **{key: failure[key] for key in ("stage", "id", "turn", "type", "message")})
+
+    if not schedule.finished:
+        with Progress(before, quiet) as progress:
+            executor.get().run(schedule, lambda cell: grid.job(cell, known_parts), done)
+
+
+class _LazyExecutor:
+    """Starts the executor when there is work: a build with nothing to do takes no seconds for Ray."""
+
+    def __init__(self, dag: Dag, run: Path, events: Events) -> None:
+        self.dag, self.run, self.events = dag, run, events
+        self._executor: Executor | None = None
+
+    def get(self) -> Executor:
+        """The executor that the manifest names."""
+        if self._executor is None:
+            config, pools = self.dag.manifest.executor, self.dag.manifest.workers
+            if config.kind == "inline":
+                self._executor = InlineExecutor(Runner(self.run, self.dag.manifest), pools)
+            else:
+                self._executor = RayExecutor(self.run, config, pools, self.events)
+        return self._executor
+
+    def close(self) -> None:
+        """Give back what was started."""
+        if self._executor is not None:
+            self._executor.close()

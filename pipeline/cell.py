@@ -1,0 +1,233 @@
+"""Making one cell: read the inputs, copy what is already made, compute the rest, commit."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import pyarrow as pa
+
+from manifests import schema
+from manifests.errors import UserError
+from manifests.ledger import CellRecord, Ledger
+from pipeline.join import join_rows
+from pipeline.stage import Row, Stage, Worker, identity_digest, value_bytes
+
+WORKER_DIED = "WorkerDied"
+_MAX_TEXT = 4000  # of a traceback kept in a record
+
+
+@dataclass(frozen=True)
+class CellJob:
+    """What a worker is told: small, and the same for every executor.
+
+    Attributes:
+        inputs: Key of the input cell of each upstream stage.
+        one_by_one: Give the engine one row at a time, since a worker died on this cell.
+        poison: Rows (id, turn) that killed their worker more than once; they are quarantined unseen.
+        related: Parts whose earlier cells may hold rows of this one (the part itself, and its relatives after a
+            doubling of the number of parts).
+    """
+
+    stage: str
+    part: int
+    inputs: dict[str, str] = field(default_factory=dict)
+    one_by_one: bool = False
+    poison: tuple[tuple[str, int], ...] = ()
+    related: tuple[int, ...] = ()
+
+
+@dataclass
+class _Failure:
+    kind: str
+    message: str
+    trace: str
+
+
+def run_cell(
+    stage: Stage,
+    job: CellJob,
+    ledger: Ledger,
+    open_worker: Callable[[], Worker],
+    crumb: Callable[[Sequence[tuple[str, int]]], None] = lambda ids: None,
+) -> CellRecord:
+    """Make and commit one cell, or return the record of whoever was first.
+
+    Args:
+        open_worker: Returns the stage's worker, loading it on first use; not called when no row needs it.
+        crumb: Told the rows in hand before each batch, so that a death can be laid at their door.
+
+    Raises:
+        UserError: An input that cannot be read, a missing model, a disk that says no. Never for a row.
+    """
+    started = time.time()
+    records = [ledger.find(name, job.part, job.inputs[name]) for name in stage.upstream]
+    if any(record is None for record in records):
+        raise UserError(f"{ledger.folder(stage.name)}: the inputs of part {job.part} vanished; run build again")
+    inputs = [record for record in records if record is not None]
+    key = stage.cell_key([record.sha256 for record in inputs])
+    done = ledger.find(stage.name, job.part, key)
+    if done is not None:
+        return done
+    rows, errors = join_rows(ledger, inputs, stage.reads)
+    row_keys = _row_keys(stage, rows, errors)
+    made = _copy_earlier(stage, ledger, job, row_keys, errors)
+    copied = len(made)
+    failures: dict[int, _Failure] = {}
+    todo = [place for place in range(len(rows)) if place not in made and not errors[place]]
+    poison = set(job.poison)
+    for place in [place for place in todo if (rows[place]["id"], rows[place]["turn"]) in poison]:
+        todo.remove(place)
+        failures[place] = _Failure(WORKER_DIED, "the worker died on this row, more than once", "")
+    if todo:
+        worker = open_worker()
+        size = 1 if job.one_by_one else stage.batch_rows
+        for start in range(0, len(todo), size):
+            for place, out in _process(worker, stage, rows, todo[start : start + size], crumb):
+                if isinstance(out, _Failure):
+                    failures[place] = out
+                else:
+                    made[place] = out
+    table = _table(stage, rows, row_keys, errors, made, failures)
+    metrics = {
+        "made": len(made) - copied,
+        "copied": copied,
+        "skipped": sum(map(bool, errors)),
+        "audio_s": round(sum(stage.audio_seconds(made[place]) for place in todo if place in made), 3),
+        "wall_s": round(time.time() - started, 3),
+        "finished": round(time.time(), 3),
+        "worker": f"{socket.gethostname()}:{os.getpid()}",
+    }
+    listed = _list_failures(stage, ledger, job, rows, failures)
+    return ledger.commit(stage.name, job.part, key, table, listed, metrics)
+
+
+def _row_keys(stage: Stage, rows: Sequence[Row], errors: Sequence[str]) -> list[str]:
+    prefix = identity_digest(stage)
+    keys = []
+    for row, error in zip(rows, errors, strict=True):
+        digest = blake2b(prefix, digest_size=16)
+        for value in (row["id"], row["turn"], error, *(row[column] for column in stage.reads)):
+            data = value_bytes(value)
+            digest.update(len(data).to_bytes(8, "big"))
+            digest.update(data)
+        keys.append(digest.hexdigest())
+    return keys
+
+
+def _copy_earlier(
+    stage: Stage, ledger: Ledger, job: CellJob, row_keys: Sequence[str], errors: Sequence[str]
+) -> dict[int, dict[str, Any]]:
+    """Rows that an earlier cell of this part made from the same inputs, by place."""
+    wanted = {key: place for place, (key, error) in enumerate(zip(row_keys, errors, strict=True)) if not error}
+    made: dict[int, dict[str, Any]] = {}
+    for record in ledger.history(stage.name, job.related or (job.part,)):
+        if len(made) == len(wanted):
+            break
+        have = ledger.load(record, ["row_key", "error"])
+        hits = [
+            (number, wanted[key])
+            for number, (key, error) in enumerate(zip(have["row_key"].to_pylist(), have["error"].to_pylist(), strict=True))
+            if not error and key in wanted and wanted[key] not in made
+        ]  # fmt: skip
+        if hits:
+            full = ledger.load(record).select(stage.writes.names).take([number for number, _ in hits])
+            for (_, place), row in zip(hits, full.to_pylist(), strict=True):
+                made[place] = row
+    return made
+
+
+def _process(
+    worker: Worker,
+    stage: Stage,
+    rows: Sequence[Row],
+    places: Sequence[int],
+    crumb: Callable[[Sequence[tuple[str, int]]], None],
+) -> Iterator[tuple[int, dict[str, Any] | _Failure]]:
+    """Run a batch; when it fails, its halves; a single row that fails is a failure."""
+    batch = [rows[place] for place in places]
+    crumb([(row["id"], row["turn"]) for row in batch])
+    try:
+        out = worker.process(batch)
+        if len(out) != len(batch):
+            raise ValueError(f"the engine gave {len(out)} results for {len(batch)} rows")
+        checked = [_checked(stage, result) for result in out]
+    except UserError:
+        raise
+    except Exception as error:
+        if len(places) == 1:
+            trace = "".join(traceback.format_exception(error))[-_MAX_TEXT:]
+            yield places[0], _Failure(type(error).__name__, str(error)[:1000], trace)
+            return
+        half = len(places) // 2
+        yield from _process(worker, stage, rows, places[:half], crumb)
+        yield from _process(worker, stage, rows, places[half:], crumb)
+        return
+    yield from zip(places, checked, strict=True)
+
+
+def _checked(stage: Stage, result: Mapping[str, Any]) -> dict[str, Any]:
+    """One output row with exactly the declared columns, each of its type."""
+    names = stage.writes.names
+    if set(result) != set(names):
+        raise ValueError(f"the engine wrote {sorted(result)} where the stage declares {sorted(names)}")
+    for item in stage.writes:
+        if result[item.name] is None:
+            raise ValueError(f"the engine left {item.name} empty")
+        pa.array([result[item.name]], item.type)
+    return dict(result)
+
+
+def _table(
+    stage: Stage,
+    rows: Sequence[Row],
+    row_keys: Sequence[str],
+    errors: Sequence[str],
+    made: Mapping[int, Mapping[str, Any]],
+    failures: Mapping[int, _Failure],
+) -> pa.Table:
+    target = schema.stage_schema(stage.writes)
+    empty = dict.fromkeys(stage.writes.names)
+    columns: dict[str, list[Any]] = {
+        "id": [row["id"] for row in rows],
+        "turn": [row["turn"] for row in rows],
+        "row_key": list(row_keys),
+        "error": [
+            f"{stage.name}:{failures[place].kind}" if place in failures else error for place, error in enumerate(errors)
+        ],
+    }
+    for name in stage.writes.names:
+        columns[name] = [made.get(place, empty)[name] for place in range(len(rows))]
+    return pa.table(columns, schema=target)
+
+
+def _list_failures(
+    stage: Stage, ledger: Ledger, job: CellJob, rows: Sequence[Row], failures: Mapping[int, _Failure]
+) -> list[dict[str, Any]]:
+    """Failures for the record; the attempt counts the records that were set aside before."""
+    if not failures:
+        return []
+    before: dict[tuple[str, int], int] = {}
+    for record in ledger.history(stage.name, job.related or (job.part,)):
+        for item in record.failures:
+            row = (item["id"], item["turn"])
+            before[row] = max(before.get(row, 0), item["attempt"])
+    return [
+        {
+            "id": rows[place]["id"],
+            "turn": rows[place]["turn"],
+            "stage": stage.name,
+            "type": failure.kind,
+            "message": failure.message,
+            "traceback": failure.trace,
+            "attempt": before.get((rows[place]["id"], rows[place]["turn"]), 0) + 1,
+            "time": round(time.time(), 3),
+        }
+        for place, failure in sorted(failures.items())
+    ]

@@ -1,0 +1,117 @@
+"""The DAG: stages in order, built from a run manifest and checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from manifests import schema
+from manifests.errors import UserError
+from manifests.run import RunManifest
+from manifests.voices import VoiceTable
+from pipeline.planner import Planner
+from pipeline.registry import load_plugins, resolve
+from pipeline.stage import Stage
+from pipeline.stages.listen import Annotate, Rate, Transcribe
+from pipeline.stages.plan import Plan
+from pipeline.stages.script import BankConfig, Script
+from pipeline.stages.speak import SpeakQuery, SpeakReply
+from pipeline.stages.tokenize import Tokenize
+
+GRID = ("script", "speak_query", "speak_reply", "transcribe", "annotate", "rate", "tokenize")
+"""Stages whose cells workers make; `plan` before them and `select` after them are barriers on Beam."""
+
+
+@dataclass(frozen=True)
+class Dag:
+    """The stages of one run, by name, and the manifest behind them."""
+
+    manifest: RunManifest
+    plan: Plan
+    stages: tuple[Stage, ...]
+
+    @cached_property
+    def by_name(self) -> dict[str, Stage]:
+        """All stages, `plan` included."""
+        return {"plan": self.plan, **{stage.name: stage for stage in self.stages}}
+
+    @property
+    def planner(self) -> Planner:
+        """Draws the rows."""
+        return self.plan.planner
+
+    @property
+    def publishable(self) -> bool:
+        """Whether every speaker makes speech that may be published."""
+        stages = (self.by_name["speak_query"], self.by_name["speak_reply"])
+        return all(stage.engine.capabilities.publishable for stage in stages)  # type: ignore[attr-defined]
+
+
+def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
+    """Resolve the engines of a manifest, check labels against the speaker, and columns between stages.
+
+    Raises:
+        UserError: An unknown engine, key or label; names file, key path and what is allowed.
+    """
+    load_plugins(manifest.plugins)
+    script_section = {
+        **manifest.script,
+        "language": manifest.language,
+        "scenarios": manifest.plan.scenarios,
+        "openers": manifest.plan.openers,
+    }
+    bank_engine = resolve("script", script_section, file, ("script",))
+    assert isinstance(bank_engine, BankConfig), "the only script engine yet"
+    query: Any = resolve("speaker", manifest.speak_query, file, ("speak_query",))
+    reply_section = {key: value for key, value in manifest.speak_reply.items() if key != "voice"}
+    reply: Any = resolve("speaker", reply_section, file, ("speak_reply",))
+    recognizer: Any = resolve("recognizer", manifest.transcribe, file, ("transcribe",))
+    if manifest.language not in recognizer.languages:
+        raise UserError(
+            f"{file}: transcribe: {recognizer.engine} does not recognise {manifest.language!r};"
+            f" it knows {', '.join(recognizer.languages)}"
+        )
+    annotators: Any = tuple(
+        (family, resolve(f"annotator.{family}", {**section, "family": family}, file, ("annotate", family)))
+        for family, section in sorted(manifest.annotate.items())
+    )
+    rater: Any = resolve("rater", manifest.rate, file, ("rate",))
+    codec: Any = resolve("codec", manifest.tokenize, file, ("tokenize",))
+    planner = Planner(
+        manifest=manifest,
+        file=str(file),
+        bank=bank_engine.bank,
+        voices=VoiceTable.load(query.voices, manifest.plan.voices),
+        reply_voices=VoiceTable.load(reply.voices),
+        reply_voice=manifest.speak_reply.get("voice"),
+        speaker=query.engine,
+        capabilities=query.capabilities,
+        reply_languages=reply.capabilities.languages,
+    )
+    stages = (
+        Script(bank_engine),
+        SpeakQuery(query),
+        SpeakReply(reply),
+        Transcribe(recognizer),
+        Annotate(annotators),
+        Rate(rater),
+        Tokenize(codec),
+    )
+    dag = Dag(manifest, Plan(planner), stages)
+    check_columns(dag)
+    return dag
+
+
+def check_columns(dag: Dag) -> None:
+    """Refuse a DAG in which a stage reads a column that no earlier stage writes."""
+    known: set[str] = {f"plan.{name}" for name in schema.PLAN.names}
+    for stage in dag.stages:
+        unknown = [column for column in stage.reads if column not in known]
+        if unknown:
+            raise UserError(f"stage {stage.name} reads {', '.join(unknown)}, which no stage before it writes")
+        clash = set(stage.writes.names) & set(schema.KEY.names)
+        if clash:
+            raise UserError(f"stage {stage.name} writes the key column(s) {', '.join(sorted(clash))}")
+        known |= {f"{stage.name}.{name}" for name in stage.writes.names}

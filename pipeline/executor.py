@@ -1,0 +1,161 @@
+"""Executors: the same schedule in the calling process, or on pools of Ray actors."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from manifests.errors import UserError
+from manifests.run import ExecutorConfig, Pool
+from pipeline.cell import CellJob
+from pipeline.runner import Job, RayRunner, Runner, crumb_path, read_crumb
+from pipeline.schedule import Schedule
+
+Cell = tuple[str, int]
+_MAX_BLIND_LOSSES = 3  # deaths outside any row (loading a model, reading inputs) before the run gives up
+_MAX_CELL_LOSSES = 50
+
+
+class WorkFailedError(RuntimeError):
+    """The work failed for a reason that is not in the input; exit code 1."""
+
+
+class Executor(Protocol):
+    """Runs every job of a schedule."""
+
+    def run(self, schedule: Schedule, make_job: Callable[[Cell], Job], done: Callable[[Cell, Any], None]) -> None:
+        """Return when the schedule is finished; call `done` with each record as it comes.
+
+        Raises:
+            UserError: A worker met wrong input; committed cells stay committed.
+            WorkFailedError: Workers keep dying.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what was started."""
+        ...
+
+
+class InlineExecutor:
+    """Runs jobs one after the other in the calling process: for tests, debugging and small runs."""
+
+    def __init__(self, runner: Runner, pools: tuple[Pool, ...]) -> None:
+        self.runner = runner
+        self.pools = pools
+
+    def run(self, schedule: Schedule, make_job: Callable[[Cell], Job], done: Callable[[Cell, Any], None]) -> None:
+        while not schedule.finished:
+            cell = next(filter(None, (schedule.next(pool.name) for pool in self.pools)))
+            record = self.runner.do(make_job(cell))
+            schedule.finish(cell)
+            done(cell, record)
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class _Losses:
+    """What is known of the deaths of workers on one cell, in this run."""
+
+    total: int = 0
+    blind: int = 0
+    seen: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    @property
+    def poison(self) -> tuple[tuple[str, int], ...]:
+        """Rows that were alone in a dying worker's hands twice."""
+        return tuple(sorted(row for row, count in self.seen.items() if count >= 2))
+
+
+class RayExecutor:
+    """Pools of plain Ray actors under one `ray.wait` loop. Only job descriptions and records travel.
+
+    An actor that dies is replaced (`max_restarts=0`: the loop does it, and so knows of it). The rows that it had
+    in hand are run one by one from then on, and a row that kills twice is quarantined.
+    """
+
+    def __init__(self, run: Path, config: ExecutorConfig, pools: tuple[Pool, ...], event: Callable[..., None]) -> None:
+        import ray
+
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        self.ray = ray
+        self.run_folder = run
+        self.event = event
+        self.deadline_s = config.deadline_s
+        self.losses: dict[Cell, _Losses] = {}
+        local: dict[str, Any] = {}
+        if config.address == "local":
+            local = {"object_store_memory": 128 * 2**20, "include_dashboard": False}
+        ray.init(address=config.address, logging_level="ERROR", log_to_driver=False, **local)
+        self.slots = [(pool, self._spawn(pool)) for pool in pools for _ in range(pool.count)]
+
+    def _spawn(self, pool: Pool) -> Any:
+        actor = self.ray.remote(RayRunner).options(
+            num_cpus=pool.cpus, num_gpus=pool.gpus, max_restarts=0, max_task_retries=0
+        )
+        return actor.remote(str(self.run_folder), self.deadline_s)
+
+    def run(self, schedule: Schedule, make_job: Callable[[Cell], Job], done: Callable[[Cell, Any], None]) -> None:
+        flying: dict[Any, tuple[int, Cell]] = {}
+        idle = list(range(len(self.slots)))
+        while not schedule.finished:
+            for slot in list(idle):
+                pool, actor = self.slots[slot]
+                cell = schedule.next(pool.name)
+                if cell is not None:
+                    idle.remove(slot)
+                    flying[actor.do.remote(self._job(cell, make_job))] = (slot, cell)
+            if not flying:
+                raise WorkFailedError("nothing runs and nothing can start: the schedule is stuck, which is a defect")
+            ready, _ = self.ray.wait(list(flying), num_returns=1, timeout=5.0)
+            for reference in ready:
+                slot, cell = flying.pop(reference)
+                try:
+                    record = self.ray.get(reference)
+                except self.ray.exceptions.RayTaskError as error:
+                    raise WorkFailedError(f"{cell[0]}, part {cell[1]}: {error}") from error
+                except self.ray.exceptions.RayError as error:
+                    self._lost(slot, cell, error)
+                    schedule.lose(cell)
+                else:
+                    if isinstance(record, UserError):
+                        raise record
+                    schedule.finish(cell)
+                    done(cell, record)
+                idle.append(slot)
+
+    def _job(self, cell: Cell, make_job: Callable[[Cell], Job]) -> Job:
+        job = make_job(cell)
+        lost = self.losses.get(cell)
+        if lost and isinstance(job, CellJob):
+            return replace(job, one_by_one=True, poison=lost.poison)
+        return job
+
+    def _lost(self, slot: int, cell: Cell, error: Exception) -> None:
+        """Replace a dead actor and note what it had in hand."""
+        pool, actor = self.slots[slot]
+        lost = self.losses.setdefault(cell, _Losses())
+        rows = read_crumb(self.run_folder, *cell)
+        lost.total += 1
+        lost.blind += not rows
+        if len(rows) == 1:
+            lost.seen[rows[0]] += 1
+        crumb_path(self.run_folder, *cell).unlink(missing_ok=True)
+        self.event("worker_lost", stage=cell[0], part=cell[1], losses=lost.total, rows=rows, error=str(error)[:500])
+        if lost.blind >= _MAX_BLIND_LOSSES or lost.total >= _MAX_CELL_LOSSES:
+            raise WorkFailedError(
+                f"workers died {lost.total} times on {cell[0]}, part {cell[1]}; see {self.run_folder / 'logs'}"
+                f" and events.jsonl, then run the same command again"
+            )
+        self.ray.kill(actor, no_restart=True)
+        self.slots[slot] = (pool, self._spawn(pool))
+
+    def close(self) -> None:
+        self.ray.shutdown()

@@ -1,0 +1,82 @@
+"""One builder a run folder: an flock for this machine, a heartbeat for the others."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from manifests.errors import UserError
+from manifests.files import writing
+
+HEARTBEAT_S = 5.0
+STALE_S = 60.0
+
+
+def read_lock(run: Path) -> dict[str, Any] | None:
+    """Who holds the folder, and since when it was heard of; None when nobody does."""
+    try:
+        text = (run / "run.lock").read_text()
+        return json.loads(text) if text else None
+    except (OSError, json.JSONDecodeError):
+        return None
+
+
+class RunLock:
+    """Context manager that holds a run folder, or refuses with the holder's name.
+
+    The kernel drops the flock when its holder dies, however it dies, so a killed build blocks nobody. On a
+    shared disk flock may not reach other machines; for them the file holds host, pid and a heartbeat.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.path = run / "run.lock"
+        self._stop = threading.Event()
+
+    def __enter__(self) -> RunLock:
+        with writing(self.path):
+            self.run.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT)
+        holder = read_lock(self.run)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._handle)
+            raise UserError(self._refusal(holder)) from None
+        elsewhere = holder and holder["host"] != socket.gethostname()
+        if elsewhere and holder and time.time() - holder["heartbeat"] < STALE_S:
+            os.close(self._handle)
+            raise UserError(self._refusal(holder))
+        self._beat()
+        self._thread = threading.Thread(target=self._keep_beating, daemon=True)
+        self._thread.start()
+        return self
+
+    def _refusal(self, holder: dict[str, Any] | None) -> str:
+        who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
+        return f"{self.run}: is being built by {who}; wait for it or stop it, then run the same command again"
+
+    def _beat(self) -> None:
+        data = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time()}).encode()
+        with writing(self.path):
+            os.pwrite(self._handle, data, 0)
+            os.ftruncate(self._handle, len(data))
+
+    def _keep_beating(self) -> None:
+        while not self._stop.wait(HEARTBEAT_S):
+            try:
+                self._beat()
+            except UserError:
+                return  # the main thread will meet the same full disk and say so
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        os.ftruncate(self._handle, 0)
+        os.close(self._handle)

@@ -1,0 +1,75 @@
+"""Engines by role and name: one line each. Plugins named in a run manifest add theirs with `register`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from manifests.engine import EngineConfig
+from manifests.errors import UserError, from_pydantic
+
+_ENGINES: dict[str, dict[str, str]] = {
+    "script": {"bank": "pipeline.stages.script:BankConfig"},
+    "speaker": {"kokoro": "synthesis.kokoro:KokoroConfig", "tone": "synthesis.tone:ToneConfig"},
+    "recognizer": {
+        "pocketsphinx": "annotators.pocketsphinx:PocketsphinxConfig",
+        "tone": "annotators.tone:ToneRecognizerConfig",
+    },
+    "annotator.age": {"tone": "annotators.tone:ToneLabelConfig"},
+    "annotator.gender": {
+        "f0_formants": "annotators.gender:F0FormantGenderConfig",
+        "tone": "annotators.tone:ToneLabelConfig",
+    },
+    "annotator.emotion": {"tone": "annotators.tone:ToneLabelConfig"},
+    "annotator.event": {"tone": "annotators.tone:ToneLabelConfig"},
+    "rater": {"silero": "annotators.quality:SileroQualityConfig", "level": "annotators.level:LevelConfig"},
+    "codec": {"kmeans": "synthesis.speech_tokens:KmeansConfig", "tone": "synthesis.tone:ToneCodecConfig"},
+}
+
+
+def register(role: str, name: str, target: str) -> None:
+    """Add an engine of your own: `register("speaker", "mine", "my_package.engine:MineConfig")`."""
+    _ENGINES[role][name] = target
+
+
+def load_plugins(modules: tuple[str, ...]) -> None:
+    """Import the modules that a run manifest names.
+
+    Raises:
+        UserError: A module cannot be imported.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UserError(f"plugins: {module!r} cannot be imported ({error}); is it on PYTHONPATH?") from error
+
+
+def engine_class(role: str, name: str) -> type[EngineConfig]:
+    """The config class of an engine."""
+    module, _, attribute = _ENGINES[role][name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def all_engines() -> list[tuple[str, str]]:
+    """Every known (role, name)."""
+    return [(role, name) for role, names in _ENGINES.items() for name in names]
+
+
+def resolve(role: str, section: dict[str, Any], file: Path | str, path: tuple[Any, ...]) -> EngineConfig:
+    """The checked config of a manifest's engine section.
+
+    Raises:
+        UserError: No or an unknown engine, an unknown key or a wrong value; names file and key path.
+    """
+    name = section.get("engine")
+    if name not in _ENGINES[role]:
+        where = ".".join(map(str, (*path, "engine")))
+        raise UserError(f"{file}: {where}: {name!r} is not a {role} engine: use one of {', '.join(_ENGINES[role])}")
+    try:
+        return engine_class(role, name).model_validate(section)
+    except ValidationError as error:
+        raise from_pydantic(file, error, path) from error

@@ -1,0 +1,102 @@
+"""What a worker process does: open engines once, leave breadcrumbs, make cells and shards."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from manifests.errors import UserError
+from manifests.files import writing
+from manifests.ledger import CellRecord, Ledger
+from manifests.run import RunManifest, load_run
+from pipeline.cell import CellJob, run_cell
+from pipeline.dag import build_dag
+from pipeline.shards import ShardJob, ShardRecord, write_shard
+from pipeline.stage import Worker
+
+Job = CellJob | ShardJob
+
+
+def crumb_path(run: Path, stage: str, part: int) -> Path:
+    """Where a worker notes the rows in hand, for whoever finds it dead."""
+    return run / "crumbs" / f"{stage}-{part:04d}.json"
+
+
+class Runner:
+    """Runs jobs in this process; one a worker, whatever the executor."""
+
+    def __init__(self, run: Path, manifest: RunManifest | None = None) -> None:
+        self.run = run
+        self.dag = build_dag(manifest or load_run(run / "run.yaml"), run / "run.yaml")
+        self.ledger = Ledger(run)
+        self._workers: dict[str, Worker] = {}
+
+    def do(self, job: Job) -> CellRecord | ShardRecord:
+        """Make one cell or shard; see `run_cell` and `write_shard`."""
+        if isinstance(job, ShardJob):
+            return write_shard(self.dag, self.ledger, job)
+        stage = self.dag.by_name[job.stage]
+        with self._crumbs(job) as crumb:
+            return run_cell(stage, job, self.ledger, lambda: self._worker(job.stage), crumb)
+
+    def _worker(self, name: str) -> Worker:
+        if name not in self._workers:
+            self._workers[name] = self.dag.by_name[name].open()
+        return self._workers[name]
+
+    @contextmanager
+    def _crumbs(self, job: CellJob) -> Iterator[Any]:
+        path = crumb_path(self.run, job.stage, job.part)
+        with writing(path):
+            path.parent.mkdir(exist_ok=True)
+            handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_TRUNC)
+
+        def crumb(rows: Sequence[tuple[str, int]]) -> None:
+            # In place and unsynced: it must survive the process, not the machine, and costs microseconds.
+            data = json.dumps(rows).encode()
+            os.pwrite(handle, data, 0)
+            os.ftruncate(handle, len(data))
+
+        try:
+            yield crumb
+        finally:
+            os.close(handle)
+        path.unlink(missing_ok=True)
+
+
+def read_crumb(run: Path, stage: str, part: int) -> tuple[tuple[str, int], ...]:
+    """The rows that a dead worker had in hand; empty when it died elsewhere."""
+    with suppress(OSError, json.JSONDecodeError):
+        text = crumb_path(run, stage, part).read_text()
+        return tuple((name, turn) for name, turn in json.loads(text or "[]"))
+    return ()
+
+
+class RayRunner:
+    """The body of a Ray actor: a `Runner` behind a deadline, whose errors come back as data."""
+
+    def __init__(self, run: str, deadline_s: int) -> None:
+        self.run = Path(run)
+        self.deadline_s = deadline_s
+        self.runner: Runner | None = None
+
+    def do(self, job: Job) -> CellRecord | ShardRecord | UserError:
+        """Make one cell or shard. A hang, even one that holds the interpreter lock, ends this process."""
+        folder = self.run / "logs"
+        folder.mkdir(exist_ok=True)
+        dump = folder / f"stacks-{os.getpid()}.txt"
+        with dump.open("w") as stream:
+            faulthandler.dump_traceback_later(self.deadline_s, exit=True, file=stream)
+            try:
+                self.runner = self.runner or Runner(self.run)
+                return self.runner.do(job)
+            except UserError as error:
+                return error
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+                dump.unlink(missing_ok=True)

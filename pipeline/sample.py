@@ -1,0 +1,91 @@
+"""The JSON of a dialogue in a shard: asked for, heard, scored, and made by what. It has no nulls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from manifests.ids import seed_of
+from manifests.labels import CUES
+from manifests.think import render_tag
+
+if TYPE_CHECKING:
+    from pipeline.dag import Dag
+
+_QUALITY = ("speech_ratio", "speech_seconds", "lead_seconds", "clipped_ratio", "snr_db", "rms_dbfs")
+
+
+def sample_columns(dag: Dag) -> tuple[str, ...]:
+    """Every column of every stage: what a shard is made of."""
+    names = [f"plan.{name}" for name in dag.plan.writes.names]
+    for stage in dag.stages:
+        names += [f"{stage.name}.{name}" for name in stage.writes.names]
+    return tuple(names)
+
+
+def sample_json(dag: Dag, turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Everything about a dialogue but its audio and tokens, which are members of their own."""
+    first = turns[0]
+    families = tuple(dag.manifest.annotate)
+    return {
+        "id": first["id"],
+        "split": first["plan.split"],
+        "task": first["plan.task"],
+        "language": first["plan.language"],
+        "source": first["plan.source"],
+        "pair": first["plan.pair"],
+        "num_turns": first["plan.num_turns"],
+        "turns": [_turn(row, families) for row in turns],
+        "engines": {stage.name: ", ".join(e.revision() for e in stage.engines) for stage in dag.stages},
+    }
+
+
+def _turn(row: Mapping[str, Any], families: Sequence[str]) -> dict[str, Any]:
+    name, turn = row["id"], row["turn"]
+    requested = {family: row[f"plan.{family}"] for family in CUES}
+    return {
+        "turn": turn,
+        "scenario": row["plan.scenario"],
+        "topic": row["plan.topic"],
+        "cues": row["plan.cues"],
+        "seed": row["plan.seed"],
+        "query": {
+            **_utterance(row, "query"),
+            "voice": row["plan.query_voice"],
+            "speaker": row["plan.query_speaker"],
+            "requested": {**requested, "intensity": row["plan.intensity"]},
+            "heard": {family: _heard(row, family) for family in sorted(families)},
+        },
+        "reply": {
+            **_utterance(row, "reply"),
+            "voice": row["plan.reply_voice"],
+            "emotion": row["script.reply_emotion"],
+            "num_tokens": len(row["tokenize.reply_tokens"]),
+            "token_rate": row["tokenize.token_rate"],
+            "codebook_size": row["tokenize.codebook_size"],
+        },
+        "think_tag": render_tag(row["script.query_text"], requested, row["script.reply_emotion"]),
+        "seeds": {stage: seed_of(name, turn, stage) for stage in ("script", "speak_query", "speak_reply")},
+    }
+
+
+def _utterance(row: Mapping[str, Any], role: str) -> dict[str, Any]:
+    return {
+        "text": row[f"script.{role}_text"],
+        "transcript": row[f"transcribe.{role}_transcript"],
+        "wer": round(row[f"transcribe.{role}_wer"], 4),
+        "cer": round(row[f"transcribe.{role}_cer"], 4),
+        "seconds": round(row[f"speak_{role}.seconds"], 4),
+        "sample_rate": row[f"speak_{role}.sample_rate"],
+        "quality": {name: round(row[f"rate.{role}_{name}"], 4) for name in _QUALITY},
+    }
+
+
+def _heard(row: Mapping[str, Any], family: str) -> dict[str, Any]:
+    return {
+        "label": row[f"annotate.heard_{family}"],
+        "probability": round(row[f"annotate.heard_{family}_p"], 4),
+        "probabilities": json.loads(row[f"annotate.heard_{family}_probabilities"]),
+        "evidence": json.loads(row[f"annotate.heard_{family}_evidence"]),
+    }

@@ -1,0 +1,116 @@
+"""Which cell is made next: furthest downstream first, never too far ahead, biggest part first.
+
+Pure bookkeeping, without processes or files, so that its rules can be tested by themselves.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage of the schedule: what it waits for, and the pool that runs it."""
+
+    name: str
+    needs: tuple[str, ...]
+    pool: str
+
+
+@dataclass
+class Schedule:
+    """The state of a grid of stages and parts.
+
+    Args:
+        nodes: Stages in topological order.
+        parts: Parts, the biggest first; every stage takes them in this order, which is why the cap on running
+            ahead cannot lock up: a stage that waits for two inputs waits for the same parts of both.
+        done: Cells that are committed already.
+        ahead: Parts by which a stage may run ahead of the slowest stage that reads it.
+    """
+
+    nodes: Sequence[Node]
+    parts: Sequence[int]
+    done: set[tuple[str, int]]
+    ahead: int = 16
+    running: set[tuple[str, int]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        known = {node.name: node for node in self.nodes}
+        self._needs = {node.name: tuple(name for name in node.needs if name in known) for node in self.nodes}
+        self._readers = {name: [other for other, needs in self._needs.items() if name in needs] for name in known}
+        self._rank = {part: rank for rank, part in enumerate(self.parts)}
+        self._finished = {name: sum((name, part) in self.done for part in self.parts) for name in known}
+        self._started = dict(self._finished)
+        self._ready: dict[str, list[int]] = {name: [] for name in known}
+        for name in known:
+            for part in self.parts:
+                self._offer(name, part)
+
+    def _offer(self, name: str, part: int) -> None:
+        """Queue a cell if all that it waits for is there."""
+        cell = (name, part)
+        if cell not in self.done and cell not in self.running and all((n, part) in self.done for n in self._needs[name]):
+            heapq.heappush(self._ready[name], self._rank[part])
+
+    @property
+    def total(self) -> int:
+        """All cells."""
+        return len(self.nodes) * len(self.parts)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every cell is committed."""
+        return len(self.done) >= self.total and not self.running
+
+    def next(self, pool: str) -> tuple[str, int] | None:
+        """The cell that a free worker of a pool should make now, or None; it counts as running from here on."""
+        for node in reversed(self.nodes):
+            ready = self._ready[node.name]
+            if node.pool == pool and ready and not self._too_far(node.name):
+                cell = (node.name, self.parts[heapq.heappop(ready)])
+                self.running.add(cell)
+                self._started[node.name] += 1
+                return cell
+        return None
+
+    def _too_far(self, name: str) -> bool:
+        readers = self._readers[name]
+        if not readers:
+            return False
+        return self._started[name] - min(self._finished[reader] for reader in readers) >= self.ahead
+
+    def finish(self, cell: tuple[str, int]) -> None:
+        """A running cell is committed; its readers may be ready now."""
+        self.running.discard(cell)
+        self.done.add(cell)
+        self._finished[cell[0]] += 1
+        for reader in self._readers[cell[0]]:
+            self._offer(reader, cell[1])
+
+    def lose(self, cell: tuple[str, int]) -> None:
+        """A running cell's worker is gone; the cell waits again."""
+        self.running.discard(cell)
+        self._started[cell[0]] -= 1
+        self._offer(*cell)
+
+
+def relatives(part: int, num_parts: int, known: Iterable[int]) -> tuple[int, ...]:
+    """Parts whose cells may hold rows of this part, under any earlier or later power of two of parts."""
+    found = {part}
+    for other in known:
+        size = 1
+        while size < num_parts:
+            if other == part % size:
+                found.add(other)
+            size *= 2
+        if other % num_parts == part:
+            found.add(other)
+    return tuple(sorted(found))
+
+
+def big_first(sizes: Mapping[int, int]) -> list[int]:
+    """Parts by falling size, then by number."""
+    return sorted(sizes, key=lambda part: (-sizes[part], part))

@@ -1,0 +1,178 @@
+"""`select`: thresholds to verdicts, on Beam; a barrier that sees every row's metadata and never its audio.
+
+    select/<key>/part-0007.parquet      a verdict per dialogue (`schema.VERDICT`)
+    select/<key>/statistics.json        counts, reasons, requested against recognised labels
+    select/current -> <key>
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests import schema
+from manifests.files import fsync_folder, temporary, write_atomic, writing
+from manifests.ids import canonical_json, content_hash
+from manifests.ledger import CellRecord, Ledger
+from manifests.run import SelectConfig
+from pipeline.join import by_dialogue, join_rows
+from pipeline.stages.plan import pipeline_options
+from pipeline.verdict import KEPT, judge, judged_columns
+
+VERSION = 1
+
+Records = Mapping[int, Mapping[str, CellRecord]]
+"""Committed cells by part and stage."""
+
+
+def select_key(config: SelectConfig, families: Sequence[str], records: Records) -> str:
+    """Of everything that the verdicts depend on."""
+    cells = [[records[part][stage].sha256 for stage in sorted(records[part])] for part in sorted(records)]
+    return content_hash(
+        {"version": VERSION, "config": config.model_dump(mode="json"), "families": list(families), "cells": cells}
+    )
+
+
+def judge_part(
+    item: tuple[int, list[CellRecord]], run: str, folder: str, config: SelectConfig, families: Sequence[str]
+) -> dict[str, Any]:
+    """Write the verdicts of one part and return its counts."""
+    part, records = item
+    ledger = Ledger(Path(run))
+    rows, errors = join_rows(ledger, records, judged_columns(families))
+    out = []
+    counts: Counter[str] = Counter()
+    for turns, error in by_dialogue(rows, errors):
+        verdict, reasons = judge(turns, error, config)
+        first = turns[0]
+        out.append({
+            "id": first["id"], "split": first["plan.split"], "task": first["plan.task"],
+            "num_turns": first["plan.num_turns"], "verdict": verdict, "reasons": reasons, "error": error,
+        })  # fmt: skip
+        counts.update(_tally(turns, verdict, reasons, error, families))
+    pq.write_table(pa.Table.from_pylist(out, schema.VERDICT), Path(folder) / f"part-{part:04d}.parquet")
+    return dict(counts)
+
+
+def _tally(
+    turns: Sequence[Mapping[str, Any]], verdict: str, reasons: Sequence[str], error: str, families: Sequence[str]
+) -> Iterable[str]:
+    """Names of the counters that one dialogue raises: JSON lists, so that any label is safe in them."""
+    first = turns[0]
+    label = "+".join(first[f"plan.{family}"] for family in first["plan.cues"]) or "neutral"
+    yield json.dumps(["verdict", verdict])
+    yield json.dumps(["task", first["plan.task"], label, verdict])
+    yield json.dumps(["split", first["plan.split"], verdict])
+    for name in sorted({reason.split(" ", 1)[0] for reason in reasons}):
+        yield json.dumps(["reason", name])
+    if error:
+        yield json.dumps(["error", error])
+        return
+    for row in turns:
+        for family in families:
+            heard = row[f"annotate.heard_{family}"]
+            yield json.dumps(["heard", family, row[f"plan.{family}"], heard])
+
+
+def _merge(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return dict(total)
+
+
+def statistics(counts: Mapping[str, int]) -> dict[str, Any]:
+    """Counters as a nested document: `{"verdict": {"kept": 40}, "task": {"emotion": {"sad": {...}}}}`."""
+    tree: dict[str, Any] = {"verdict": {}, "task": {}, "split": {}, "reason": {}, "error": {}, "heard": {}}
+    for name in sorted(counts):
+        *path, last = json.loads(name)
+        node = tree
+        for key in path:
+            node = node.setdefault(key, {})
+        node[last] = counts[name]
+    return tree
+
+
+def run_select(
+    ledger: Ledger,
+    config: SelectConfig,
+    families: Sequence[str],
+    records: Records,
+    beam_args: tuple[str, ...] = (),
+) -> Path:
+    """Judge every dialogue, unless it is done; return the folder of the verdicts and make it current."""
+    key = select_key(config, families, records)
+    root = ledger.run / "select"
+    folder = root / key
+    if not folder.exists():
+        import apache_beam as beam
+
+        with writing(folder):
+            spare = temporary(folder)
+            spare.mkdir(parents=True)
+            items = [(part, list(records[part].values())) for part in sorted(records)]
+            with beam.Pipeline(options=pipeline_options(beam_args)) as pipeline:
+                _ = (
+                    pipeline
+                    | beam.Create(items)
+                    | beam.Reshuffle()
+                    | "judge" >> beam.Map(judge_part, str(ledger.run), str(spare), config, tuple(families))
+                    | "sum" >> beam.CombineGlobally(_merge).without_defaults()
+                    | "write" >> beam.Map(_write_statistics, str(spare / "statistics.json"))
+                )
+            for path in spare.iterdir():
+                with path.open("rb") as stream:
+                    os.fsync(stream.fileno())
+            try:
+                os.rename(spare, folder)
+            except OSError:
+                shutil.rmtree(spare)  # somebody else was first, with the same content
+                if not folder.exists():
+                    raise
+            fsync_folder(root)
+    point_current(root, key)
+    return folder
+
+
+def _write_statistics(counts: Mapping[str, int], path: str) -> None:
+    write_atomic(Path(path), canonical_json(statistics(counts)))
+
+
+def point_current(root: Path, key: str) -> None:
+    """Make the symbolic link `current` name the finished folder, in one step."""
+    link = root / "current"
+    if link.is_symlink() and os.readlink(link) == key:
+        return
+    with writing(link):
+        spare = temporary(link)
+        spare.symlink_to(key)
+        os.replace(spare, link)
+        fsync_folder(root)
+
+
+def load_statistics(folder: Path) -> dict[str, Any]:
+    """The counts of a finished selection."""
+    return json.loads((folder / "statistics.json").read_text())
+
+
+def verdicts(folder: Path, part: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """The verdicts of one part."""
+    return pq.read_table(folder / f"part-{part:04d}.parquet", columns=list(columns) if columns else None)
+
+
+def kept_ids(folder: Path, part: int, split: str, num_turns: int) -> list[str]:
+    """Dialogues of one part that were kept, of one split and turn count, in order."""
+    table = verdicts(folder, part).to_pylist()
+    return [
+        row["id"]
+        for row in table
+        if row["verdict"] == KEPT and row["split"] == split and row["num_turns"] == num_turns
+    ]

@@ -1,0 +1,263 @@
+"""`shard`: kept dialogues to WebDataset shards that other people's loaders read.
+
+    shards/<key>/train-1turn-00000.tar       members <id>.<turn>.query.flac, <id>.<turn>.reply.flac,
+                                             <id>.<turn>.reply_tokens.npy, <id>.json
+    shards/<key>/train-1turn-00000.tar.idx   byte offsets of the members (DALI's wds2idx format, v1.2)
+    shards/<key>/dataset.json                shards with rows, bytes and sha256; engines; labels
+    shards/<key>/checksums.sha256            for `sha256sum -c`
+    shards/current -> <key>
+
+A shard is one split, one turn count and a fixed set of parts, so that a flipped verdict rewrites one shard.
+Member order, mtime and owner are fixed: equal rows give equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from manifests.files import fsync_folder, sha256, sync_file, temporary, write_atomic, writing
+from manifests.ids import canonical_json, content_hash
+from manifests.labels import SPLITS
+from manifests.ledger import Ledger
+from pipeline.join import by_dialogue, join_rows
+from pipeline.sample import sample_columns, sample_json
+from pipeline.select import Records, kept_ids, point_current, verdicts
+
+if TYPE_CHECKING:
+    from pipeline.dag import Dag
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """One shard of a layout; the layout itself is in `folder`/layout.json."""
+
+    folder: str
+    select: str
+    number: int
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """A finished shard."""
+
+    name: str
+    split: str
+    num_turns: int
+    rows: int
+    size: int
+    sha256: str
+    key: str
+    query_seconds: float
+    reply_seconds: float
+
+
+def lay_out(dag: Dag, select: Path, records: Records) -> list[dict[str, Any]]:
+    """Which shards there are, and what each is made of.
+
+    The number of shards of a split follows from its planned dialogues, never from verdicts, so that editing a
+    threshold moves no dialogue to another shard.
+    """
+    planned: dict[tuple[str, int], int] = {}
+    for part in records:
+        table = verdicts(select, part, ["split", "num_turns"]).to_pylist()
+        for row in table:
+            group = (row["split"], row["num_turns"])
+            planned[group] = planned.get(group, 0) + 1
+    identities = [stage.identity() for stage in dag.stages]
+    layout = []
+    for split, num_turns in sorted(planned, key=lambda group: (SPLITS.index(group[0]), group[1])):
+        count = 1
+        while planned[split, num_turns] / count > dag.manifest.shard.rows and count < len(records):
+            count *= 2
+        for number in range(count):
+            parts = [part for part in sorted(records) if part % count == number]
+            kept = {part: kept_ids(select, part, split, num_turns) for part in parts}
+            parts = [part for part in parts if kept[part]]
+            if not parts:
+                continue
+            cells = {part: {stage: records[part][stage].key for stage in records[part]} for part in parts}
+            content = [[kept[part], [records[part][stage].sha256 for stage in sorted(records[part])]] for part in parts]
+            layout.append({
+                "name": f"{split}-{num_turns}turn-{number:05d}",
+                "split": split,
+                "num_turns": num_turns,
+                "rows": sum(map(len, kept.values())),
+                "cells": {str(part): cells[part] for part in parts},
+                "key": content_hash({"version": VERSION, "identities": identities, "content": content}),
+            })  # fmt: skip
+    return layout
+
+
+def write_shard(dag: Dag, ledger: Ledger, job: ShardJob) -> ShardRecord:
+    """Write one shard of a layout and its record, or return the record that is there."""
+    folder = Path(job.folder)
+    spec = json.loads((folder / "layout.json").read_text())[job.number]
+    record_path = folder / f"{spec['name']}.json"
+    with suppress(FileNotFoundError):
+        return ShardRecord(**json.loads(record_path.read_text()))
+    seconds = [0.0, 0.0]
+    with writing(folder):
+        path = folder / f"{spec['name']}.tar"
+        spare = temporary(path)
+        try:
+            with spare.open("wb") as stream:
+                _write_tar(stream, _samples(dag, ledger, Path(job.select), spec, seconds))
+            sync_file(spare)
+            os.replace(spare, path)
+        finally:
+            spare.unlink(missing_ok=True)
+        write_atomic(path.with_name(path.name + ".idx"), index_tar(path).encode())
+    record = ShardRecord(
+        name=path.name,
+        split=spec["split"],
+        num_turns=spec["num_turns"],
+        rows=spec["rows"],
+        size=path.stat().st_size,
+        sha256=sha256(path),
+        key=spec["key"],
+        query_seconds=round(seconds[0], 3),
+        reply_seconds=round(seconds[1], 3),
+    )
+    write_atomic(record_path, canonical_json(asdict(record)))
+    return record
+
+
+def _write_tar(stream: Any, samples: Iterable[dict[str, Any]]) -> None:
+    import webdataset
+
+    with webdataset.TarWriter(stream, encoder=False, compress=False, mtime=0) as writer:
+        for sample in samples:
+            writer.write(sample)
+
+
+def _samples(
+    dag: Dag, ledger: Ledger, select: Path, spec: Mapping[str, Any], seconds: list[float]
+) -> Iterator[dict[str, Any]]:
+    """Samples of a shard, part by part; one part's audio is in memory at a time."""
+    columns = sample_columns(dag)
+    for part, keys in spec["cells"].items():
+        wanted = set(kept_ids(select, int(part), spec["split"], spec["num_turns"]))
+        found = [ledger.find(stage, int(part), key) for stage, key in keys.items()]
+        records = [record for record in found if record]
+        assert len(records) == len(keys), f"cells of part {part} vanished while shards were written"
+        for turns, _ in by_dialogue(*join_rows(ledger, records, columns)):
+            if turns[0]["id"] not in wanted:
+                continue
+            sample: dict[str, Any] = {"__key__": turns[0]["id"], "json": canonical_json(sample_json(dag, turns))}
+            for row in turns:
+                turn = row["turn"]
+                sample[f"{turn}.query.flac"] = row["speak_query.audio"]
+                sample[f"{turn}.reply.flac"] = row["speak_reply.audio"]
+                sample[f"{turn}.reply_tokens.npy"] = _npy(row["tokenize.reply_tokens"])
+                seconds[0] += row["speak_query.seconds"]
+                seconds[1] += row["speak_reply.seconds"]
+            yield sample
+
+
+def _npy(tokens: Sequence[int]) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.asarray(tokens, np.int32), allow_pickle=False)
+    return stream.getvalue()
+
+
+def index_tar(path: Path) -> str:
+    """Byte offsets of a shard's members, a line a sample, in DALI's wds2idx format (v1.2).
+
+    `v1.2 <samples>`, then per sample `<extension> <offset> <bytes> <member>` for each member, in tar order.
+    """
+    lines: dict[str, list[str]] = {}
+    with tarfile.open(path, "r:") as archive:
+        for member in archive:
+            key, _, extension = member.name.partition(".")
+            lines.setdefault(key, []).append(f"{extension} {member.offset_data} {member.size} {member.name}")
+    return "\n".join([f"v1.2 {len(lines)}", *(" ".join(items) for items in lines.values())]) + "\n"
+
+
+def reuse_shards(root: Path, folder: Path, layout: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Hard-link shards whose content is in an earlier set; return the numbers that are left to write."""
+    have: dict[str, Path] = {}
+    for path in sorted(root.glob("*/*turn-*.json")):
+        if path.parent != folder:
+            with suppress(ValueError, KeyError):
+                have[json.loads(path.read_text())["key"]] = path
+    left = []
+    for number, spec in enumerate(layout):
+        record = folder / f"{spec['name']}.json"
+        old = have.get(spec["key"])
+        if not record.exists() and old is not None:
+            for tail in (".tar", ".tar.idx"):
+                source, target = old.with_name(old.stem + tail), folder / f"{spec['name']}{tail}"
+                target.unlink(missing_ok=True)
+                try:
+                    os.link(source, target)
+                except OSError:
+                    shutil.copy2(source, target)
+            content = json.loads(old.read_text())
+            write_atomic(record, canonical_json({**content, "name": f"{spec['name']}.tar"}))
+        if not record.exists():
+            left.append(number)
+    return left
+
+
+def open_layout(run: Path, layout: Sequence[Mapping[str, Any]]) -> tuple[Path, Path]:
+    """The folder that a layout will have when finished, and the one in which it is built."""
+    root = run / "shards"
+    key = content_hash([[spec["name"], spec["key"]] for spec in layout])
+    final, building = root / key, root / f"building-{key}"
+    if not final.exists():
+        with writing(building):
+            building.mkdir(parents=True, exist_ok=True)
+        write_atomic(building / "layout.json", canonical_json(list(layout)))
+    return final, building
+
+
+def finish_layout(dag: Dag, final: Path, building: Path, layout: Sequence[Mapping[str, Any]]) -> None:
+    """Write what describes the set, give it its final name and make it current."""
+    if not final.exists():
+        records = [json.loads((building / f"{spec['name']}.json").read_text()) for spec in layout]
+        write_atomic(building / "dataset.json", canonical_json(_describe(dag, records)))
+        (building / "layout.json").unlink()
+        names = sorted(path.name for path in building.iterdir() if path.name != "checksums.sha256")
+        hashes = {record["name"]: record["sha256"] for record in records}
+        lines = [f"{hashes.get(name) or sha256(building / name)}  {name}\n" for name in names]
+        write_atomic(building / "checksums.sha256", "".join(lines).encode())
+        with writing(final):
+            os.rename(building, final)
+            fsync_folder(final.parent)
+    point_current(final.parent, final.name)
+
+
+def _describe(dag: Dag, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    shards = [{key: record[key] for key in record if key != "key"} for record in records]
+    return {
+        "format": "echat-shards",
+        "version": VERSION,
+        "name": dag.manifest.name,
+        "language": dag.manifest.language,
+        "publishable": dag.publishable,
+        "rows": sum(shard["rows"] for shard in shards),
+        "seconds": round(sum(shard["query_seconds"] + shard["reply_seconds"] for shard in shards), 3),
+        "splits": {
+            split: {
+                "rows": sum(shard["rows"] for shard in shards if shard["split"] == split),
+                "shards": [shard["name"] for shard in shards if shard["split"] == split],
+            }
+            for split in SPLITS
+        },
+        "shards": shards,
+        "engines": {stage.name: [engine.revision() for engine in stage.engines] for stage in dag.stages},
+        "licences": {stage.name: [engine.licence for engine in stage.engines] for stage in dag.stages},
+    }

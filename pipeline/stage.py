@@ -1,0 +1,112 @@
+"""What a stage is: config alone, with declared columns; a worker does the work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import pyarrow as pa
+
+from manifests.engine import EngineConfig, Throughput
+from manifests.ids import canonical_json, content_hash
+
+Row = Mapping[str, Any]
+"""A row's input columns by qualified name (`script.query_text`), beside `id` and `turn`."""
+
+
+class Worker(Protocol):
+    """Holds the model of one stage; opened once a process."""
+
+    def process(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Make the columns that the stage writes, one dict a row, in order.
+
+        A row's result depends on that row alone. An exception for a batch makes the caller halve it, down to
+        the row that fails, which is quarantined.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Base of all stages. A subclass adds its config as fields and sets the class variables.
+
+    Attributes:
+        name: Also the folder of its cells and its section in the run manifest.
+        version: Raise it whenever the stage's output changes for equal inputs, config and engine revision.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Qualified names of the columns that it reads: `stage.column`."""
+        raise NotImplementedError
+
+    @property
+    def writes(self) -> pa.Schema:
+        """The columns that it adds."""
+        raise NotImplementedError
+
+    @property
+    def engines(self) -> tuple[EngineConfig, ...]:
+        """The engines that it runs, for revisions, checks and cost."""
+        return ()
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows given to `Worker.process` at once; one, unless the engine gains from more."""
+        return 1
+
+    def keyed(self) -> dict[str, Any]:
+        """The settings that decide the result, for keys."""
+        return {"engines": [engine.keyed() for engine in self.engines]}
+
+    def open(self) -> Worker:
+        """Load what the stage needs; raises `UserError` when something is missing."""
+        raise NotImplementedError
+
+    def audio_seconds(self, row: Mapping[str, Any]) -> float:
+        """Seconds of audio handled for an output row, for rates shown to people."""
+        return 0.0
+
+    @property
+    def throughput(self) -> Throughput | None:
+        """Of the slowest engine, or None for a stage whose cost does not count."""
+        rates = [engine.throughput for engine in self.engines if hasattr(engine, "throughput")]
+        return min(rates, key=lambda rate: rate.realtime) if rates else None
+
+    def identity(self) -> dict[str, Any]:
+        """Everything but the inputs that decides the stage's output."""
+        return {
+            "stage": self.name,
+            "version": self.version,
+            "config": self.keyed(),
+            "revisions": [engine.revision() for engine in self.engines],
+        }
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """Stages whose cells it reads, in the order first named."""
+        return tuple(dict.fromkeys(column.split(".", 1)[0] for column in self.reads))
+
+    def cell_key(self, inputs: Sequence[str]) -> str:
+        """Key of a cell from the data sha256s of its input cells, in the order of `upstream`."""
+        return content_hash({**self.identity(), "inputs": list(inputs)})
+
+
+def identity_digest(stage: Stage) -> bytes:
+    """The part of every row key that is the same for all rows of a stage."""
+    return content_hash(stage.identity(), 32).encode()
+
+
+def value_bytes(value: Any) -> bytes:
+    """A column value as bytes, for row keys; types cannot be confused with each other."""
+    if value is None:
+        return b"\x00"
+    if isinstance(value, bytes):
+        return b"\x01" + value
+    if isinstance(value, str):
+        return b"\x02" + value.encode()
+    return b"\x03" + canonical_json(value)

@@ -1,0 +1,110 @@
+"""`speak_query` and `speak_reply`: text and cues to waveform, encoded once as FLAC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from manifests import schema
+from manifests.engine import EngineConfig
+from manifests.ids import seed_of
+from pipeline.audio import encode_flac
+from pipeline.stage import Row, Stage
+from synthesis.base import Speaker, SpeakerConfig, Utterance
+
+REPLY_STYLES: dict[str, tuple[str, float]] = {
+    "cheerful": ("happy", 0.5), "sorry": ("sad", 0.3), "happy": ("happy", 0.8), "angry": ("angry", 0.5),
+    "surprised": ("surprise", 0.6), "disgusted": ("disgust", 0.5), "sad": ("sad", 0.6), "afraid": ("fear", 0.5),
+    "tearful": ("sad", 0.9), "comforting": ("sad", 0.2), "neutral": ("neutral", 0.0),
+}  # fmt: skip
+"""How each of the eleven reply emotions is spoken: one of the seven emotions, at a mild intensity."""
+
+
+@dataclass(frozen=True)
+class _Speak(Stage):
+    engine: SpeakerConfig
+
+    version = 1
+    writes = schema.SPEECH
+
+    @property
+    def engines(self) -> tuple[EngineConfig, ...]:
+        return (self.engine,)
+
+    def utterance(self, row: Row) -> Utterance:
+        """What to say, and how, for one row."""
+        raise NotImplementedError
+
+    def open(self) -> SpeakWorker:
+        return SpeakWorker(self, self.engine.open())
+
+    def audio_seconds(self, row: Any) -> float:
+        return row["seconds"] or 0.0
+
+
+@dataclass(frozen=True)
+class SpeakQuery(_Speak):
+    """Speak each query in a voice that carries the requested cues."""
+
+    name = "speak_query"
+    reads = (
+        "script.query_text", "plan.language", "plan.query_voice", "plan.age", "plan.gender", "plan.emotion",
+        "plan.event", "plan.intensity",
+    )  # fmt: skip
+
+    def utterance(self, row: Row) -> Utterance:
+        return Utterance(
+            text=row["script.query_text"],
+            language=row["plan.language"],
+            voice=row["plan.query_voice"],
+            age=row["plan.age"],
+            gender=row["plan.gender"],
+            emotion=row["plan.emotion"],
+            event=row["plan.event"],
+            intensity=row["plan.intensity"],
+            seed=seed_of(row["id"], row["turn"], self.name),
+        )
+
+
+@dataclass(frozen=True)
+class SpeakReply(_Speak):
+    """Speak each reply in the assistant's voice, with the reply's emotion."""
+
+    name = "speak_reply"
+    reads = ("script.reply_text", "script.reply_emotion", "plan.language", "plan.reply_voice")
+
+    def utterance(self, row: Row) -> Utterance:
+        emotion, intensity = REPLY_STYLES[row["script.reply_emotion"]]
+        return Utterance(
+            text=row["script.reply_text"],
+            language=row["plan.language"],
+            voice=row["plan.reply_voice"],
+            emotion=emotion,
+            intensity=intensity,
+            seed=seed_of(row["id"], row["turn"], self.name),
+        )
+
+    def keyed(self) -> dict[str, Any]:
+        return {**super().keyed(), "styles": {name: list(style) for name, style in REPLY_STYLES.items()}}
+
+
+class SpeakWorker:
+    """Speaks and encodes."""
+
+    def __init__(self, stage: _Speak, speaker: Speaker) -> None:
+        self.stage = stage
+        self.speaker = speaker
+
+    def process(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        return [self.speak(row) for row in rows]
+
+    def speak(self, row: Row) -> dict[str, Any]:
+        """One row's waveform."""
+        speech = self.speaker.speak(self.stage.utterance(row))
+        audio = encode_flac(speech.samples, speech.sample_rate)
+        return {
+            "audio": audio,
+            "sample_rate": speech.sample_rate,
+            "seconds": len(speech.samples) / speech.sample_rate,
+        }

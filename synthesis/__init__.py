@@ -1,0 +1,1 @@
+"""Text and cues to waveform: one engine a file, behind `synthesis.base.Speaker`."""

@@ -1,0 +1,96 @@
+"""The protocol of a speaker: an utterance and the cues that its voice must carry in, a waveform out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from manifests.engine import Capabilities, EngineConfig
+from manifests.labels import NONE
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One utterance to speak.
+
+    Attributes:
+        text: Plain text, already checked to be non-empty and in `language`.
+        voice: Name of a voice that the engine knows (`manifests/voices/`).
+        intensity: How strongly the emotion shows, 0 (not at all) to 1.
+        seed: Of every random draw that the engine makes; the same utterance always sounds the same.
+    """
+
+    text: str
+    voice: str
+    seed: int
+    language: str = "en"
+    age: str = "adult"
+    gender: str = NONE
+    emotion: str = "neutral"
+    event: str = NONE
+    intensity: float = 1.0
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A mono waveform: `samples` float32 (num_samples,) in [-1, 1] at `sample_rate` Hz."""
+
+    samples: np.ndarray
+    sample_rate: int
+
+
+class Speaker(Protocol):
+    """A loaded engine. Deterministic: equal utterances give equal samples, whatever was spoken before."""
+
+    def speak(self, utterance: Utterance) -> Speech:
+        """Speak one utterance.
+
+        Raises:
+            ValueError: This utterance cannot be spoken (the row is quarantined with the message).
+        """
+        ...
+
+
+class SpeakerConfig(EngineConfig):
+    """Config of a speaker; adds what it can render."""
+
+    role = "speaker"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Languages and labels that this engine renders."""
+        raise NotImplementedError
+
+    @property
+    def voices(self) -> str:
+        """Name of the voice table in `manifests/voices/` that lists this engine's voices."""
+        raise NotImplementedError
+
+    def open(self) -> Speaker:
+        raise NotImplementedError
+
+
+class SpeechCodec(Protocol):
+    """Waveform to discrete tokens and back, at `token_rate` tokens a second (25, as OSUM-EChat)."""
+
+    token_rate: int
+    codebook_size: int
+
+    def encode(self, samples: np.ndarray, sample_rate: int) -> np.ndarray:
+        """Tokens int32 (num_tokens,), num_tokens = ceil(seconds * token_rate), each in [0, codebook_size)."""
+        ...
+
+    def decode(self, tokens: np.ndarray) -> Speech:
+        """A waveform of num_tokens / token_rate seconds; a sketch of the sound, not its equal."""
+        ...
+
+
+class CodecConfig(EngineConfig):
+    """Config of a speech codec."""
+
+    role = "codec"
+
+    def open(self) -> SpeechCodec:
+        raise NotImplementedError
