@@ -31,11 +31,13 @@ _FRAME = 800  # samples: three periods of the lowest pitch
 _FFT = 2048  # holds a frame and its longest lag without wrapping
 _BLOCK = 1024  # frames at once, to bound memory for long clips
 _BAND = (50.0, 1500.0)  # Hz that pitch is sought in: breath and hiss lie above
-_OCTAVE_COST = 0.01  # per octave of lag, so that of equal peaks the shortest period wins (Boersma 1993)
+_OCTAVE_COST = 0.05  # per octave of lag, so that of nearly equal peaks the shortest period wins
 _VOICING = 0.5  # least normalised autocorrelation of a voiced frame
 _QUIET = 10**-3.5  # frames 35 dB below the loudest are not voiced
 _FEWEST = 6  # frames: less than 60 ms of voice says nothing
+_FEWEST_FORMANTS = 10  # frames
 _LPC_SECONDS = 0.025
+_WIDEST = 800.0  # Hz: poles that are broader shape the slope of the spectrum
 _SPEED_OF_SOUND = 35000.0  # cm/s, in warm moist air
 
 
@@ -94,9 +96,10 @@ def _best_period(correlation: np.ndarray, lags: np.ndarray) -> np.ndarray:
 def vocal_tract_length(audio: np.ndarray, voiced: np.ndarray, bandwidth: float) -> float:
     """Length of a uniform tube with the median formants of the voiced frames.
 
-    Formants are the poles of linear prediction on 25 ms frames. A tube closed at one end resonates at odd
-    multiples of c / 4L; L is fitted to F1 to F4 by least squares, to F1 to F3 when the clip has no band for
-    a fourth.
+    Formants are the poles of linear prediction on 25 ms frames, two poles for every kHz as adults have one
+    formant each, of the louder half of the frames as breath masks the rest. A tube closed at one end
+    resonates at odd multiples of c / 4L; L is fitted to F1 to F4 by least squares, to F1 to F3 when the clip
+    has no band for a fourth.
 
     Args:
         audio: float32 (num_samples,) at 16 kHz.
@@ -104,10 +107,10 @@ def vocal_tract_length(audio: np.ndarray, voiced: np.ndarray, bandwidth: float) 
         bandwidth: Highest frequency that the clip can hold, in Hz; half its original rate.
 
     Returns:
-        In cm; NaN when fewer than 5 frames have their formants.
+        In cm; NaN when fewer than 10 frames have their formants (less than about 0.4 s of voice): one vowel
+        is no tube.
     """
-    rate = 11000 if bandwidth >= 5500 else 8000  # an adult has one formant about every kHz
-    order, wanted = (12, 4) if rate == 11000 else (10, 3)
+    rate, wanted = (10000, 4) if bandwidth >= 5000 else (8000, 3)
     slow = soxr.resample(audio, SAMPLE_RATE, rate, quality="HQ")
     slow = np.append(slow[:1], slow[1:] - 0.97 * slow[:-1]).astype(np.float64)
     size = int(_LPC_SECONDS * rate)
@@ -116,13 +119,15 @@ def vocal_tract_length(audio: np.ndarray, voiced: np.ndarray, bandwidth: float) 
     if not len(starts):
         return math.nan
     frames = slow[starts[:, None] + np.arange(size)] * np.hamming(size)
-    poles = np.linalg.eigvals(_companions(linear_prediction(frames, order)))
+    power = (frames**2).sum(axis=1)
+    frames = frames[power >= np.median(power)]
+    poles = np.linalg.eigvals(_companions(linear_prediction(frames, rate // 1000)))
     frequency = np.angle(poles) * rate / (2 * np.pi)
     width = -np.log(np.maximum(np.abs(poles), 1e-9)) * rate / np.pi
-    usable = (frequency > 180) & (frequency < rate / 2 - 200) & (width < 500)
+    usable = (frequency > 180) & (frequency < rate / 2 - 200) & (width < _WIDEST)
     formants = np.sort(np.where(usable, frequency, np.inf), axis=1)[:, :wanted]
     formants = formants[np.isfinite(formants).all(axis=1)]
-    if len(formants) < 5:
+    if len(formants) < _FEWEST_FORMANTS:
         return math.nan
     odd = np.arange(wanted) + 0.5
     spacing = float((odd * np.median(formants, axis=0)).sum() / (odd**2).sum())

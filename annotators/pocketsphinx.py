@@ -35,6 +35,8 @@ _BACKGROUND = Path(__file__).parent / "data" / "asr_background.txt"
 _DISCOUNT = 0.5  # taken off each bigram count
 _PEAK = 0.7  # level that clips are scaled to: quiet ones lose precision as 16-bit samples
 _SILENT_PEAK = 1e-4  # below this there is nothing to amplify
+_MARGIN = 0.2  # seconds of silence added on both sides: without it the first word is often lost
+_WEIGHT = 6  # of the clip's own text in the model, in sentences; less loses its words in emotional speech
 _SHORTEST = 0.1  # seconds; less is no word, and too few frames for the decoder's mean
 
 # Letters to phones for words that are not in the dictionary (names, mostly), longest match first. Rough, but
@@ -100,9 +102,9 @@ def pronounce(word: str, dictionary: dict[str, list[str]]) -> list[str]:
     plain = "".join(c for c in unicodedata.normalize("NFKD", word) if "a" <= c <= "z")
     if len(plain) < len(re.sub(r"[\W_]", "", unicodedata.normalize("NFC", word))):
         return []  # some of it cannot be spelled out
-    plain = re.sub(r"(.)\1", r"\1", plain) if not re.search("ee|oo", plain) else plain
-    if len(plain) > 3 and plain[-1] == "e" and plain[-2] not in "aeiou":
-        plain = plain[:-1]  # a final e is mute
+    plain = re.sub(r"([^eo])\1", r"\1", plain)
+    if len(plain) > 3 and word.endswith("e") and plain[-2] not in "aeiou":
+        plain = plain[:-1]  # a final e is mute, é is not
     phones, at = [], 0
     while at < len(plain):
         size = next(size for size in (3, 2, 1) if plain[at : at + size] in _SPELLING)
@@ -158,7 +160,8 @@ class PocketsphinxRecognizer:
         peak = float(np.abs(audio).max())
         heard = ""
         if peak >= _SILENT_PEAK and len(audio) >= _SHORTEST * SAMPLE_RATE:
-            pcm = np.round(audio * (_PEAK / peak * 32767)).astype("<i2").tobytes()
+            audio = np.pad(audio * (_PEAK / peak * 32767), int(_MARGIN * SAMPLE_RATE))
+            pcm = np.round(audio).astype("<i2").tobytes()
             heard = normalise(self._decode(pcm, expected.split()), language)
         wer, cer = error_rates(expected, heard)
         return Transcript(heard, expected, wer, cer)
@@ -168,7 +171,8 @@ class PocketsphinxRecognizer:
         from pocketsphinx import Decoder
 
         known = {word: pronounce(word, self._pronunciations) for word in expected}
-        sentences = [*self._background, [word for word in expected if known[word]]]
+        own = [word for word in expected if known[word]]
+        sentences = self._background + [own] * (_WEIGHT if own else 0)
         words = sorted({word for sentence in sentences for word in sentence})
         entries = []
         for word in words:

@@ -129,7 +129,9 @@ def snr_db(audio: np.ndarray, speech: np.ndarray) -> float:
     starts = np.arange(len(speech)) * WINDOW
     sizes = np.diff(np.append(starts, len(audio)))
     power = np.add.reduceat(audio.astype(np.float64) ** 2, starts) / sizes
-    near = np.convolve(speech, np.ones(3), mode="same") > 0
+    near = speech.copy()
+    near[1:] |= speech[:-1]
+    near[:-1] |= speech[1:]
     noise = float(np.percentile(power, 10))
     if sizes[~near].sum() >= _NOISE_SECONDS * SAMPLE_RATE:
         noise = min(noise, float(np.average(power[~near], weights=sizes[~near])))

@@ -23,7 +23,7 @@ from manifests import labels
 from manifests.errors import UserError
 
 _LOG = logging.getLogger(__name__)
-_RULE = Path(gender.__file__).parent / "data" / "gender_f0_formants.json"
+SHIPPED_RULE = Path(gender.__file__).parent / "data" / "gender_f0_formants.json"
 _RIDGE = 1.0  # on standardised features, in clips: keeps the odds finite where the genders do not overlap
 _ABOUT = (
     "Log odds of a female voice = intercept + per_octave * log2(f0 / f0_hz) + per_cm * (vtl - vtl_cm); "
@@ -123,7 +123,7 @@ def main() -> None:
     """Fit on a folder and write the rule, with what it was fitted on."""
     parser = argparse.ArgumentParser(description="Fit the gender rule on labelled clips.")
     parser.add_argument("clips", type=Path, help="folder with labels.csv and the clips that it names")
-    parser.add_argument("--out", type=Path, default=_RULE, help="file to write (default: the shipped rule)")
+    parser.add_argument("--out", type=Path, default=SHIPPED_RULE, help="file to write (the shipped rule)")
     parser.add_argument(
         "--source", default="", help="one line on where the clips come from, kept in the file"
     )

@@ -158,7 +158,10 @@ class Planner:
                 if quota and not names:
                     raise UserError(f"{self.file}: plan.quotas.{task}: the speaker {self.speaker} renders no {task}")
                 share, rest = divmod(quota, len(names)) if names else (0, 0)
-                wanted = {name: share + (place < rest) for place, name in enumerate(names)}
+                # The rest goes to labels in a fixed order that favours no family, or a small quota of `multi`
+                # would be all children, say.
+                order = sorted(names, key=lambda name: seed_of("rest", task, name))
+                wanted = {name: share + (order.index(name) < rest) for name in names}
             counts |= {(task, name): count for name, count in wanted.items() if count}
         self._check_supply(counts)
         return counts
@@ -225,7 +228,7 @@ class Planner:
         strength = (mix64(seeds.astype(np.uint64) ^ _salt("intensity")) >> np.uint64(11)).astype(float) / 2.0**53
         intensity = np.round(low + (high - low) * strength, 2).tolist()
         labels = dict(cell.cues)
-        cues = sorted(labels)
+        cues = list(labels)
         names = ["id", "turn", *PLAN.names]
         out = []
         for n, (scenario, voice, seed) in enumerate(zip(scenario_of, voice_of, seeds.tolist(), strict=True)):

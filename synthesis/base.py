@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -54,9 +54,16 @@ class Speaker(Protocol):
 
 
 class SpeakerConfig(EngineConfig):
-    """Config of a speaker; adds what it can render."""
+    """Config of a speaker; adds what it can render.
+
+    Attributes:
+        seconds_per_char: Mean duration of speech per character of text, for `echat plan`.
+        sample_rate_hz: Rate of its waveforms, likewise.
+    """
 
     role = "speaker"
+    seconds_per_char: ClassVar[float]
+    sample_rate_hz: ClassVar[int]
 
     @property
     def capabilities(self) -> Capabilities:

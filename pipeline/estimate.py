@@ -1,0 +1,155 @@
+"""What a run will take, before it is begun: counts, hours of audio, disk, core-hours; and whether it fits here."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from manifests.errors import UserError
+from manifests.ids import canonical_json
+from manifests.run import Pool
+from manifests.schema import PLAN
+from pipeline.build import SHARD, Grid, pool_of
+from pipeline.dag import Dag
+from pipeline.planner import Block
+from pipeline.stages.script import Script, ScriptWorker
+
+_SAMPLE_ROWS = 400  # dialogues composed to learn how long the texts are
+_FLAC_RATIO = 0.6  # of PCM_16, measured on speech; a little more than it usually takes
+_HEARD = {  # seconds of audio that a stage handles, as multiples of the hours of query and reply
+    "script": (0, 0), "speak_query": (1, 0), "speak_reply": (0, 1), "transcribe": (1, 1), "annotate": (1, 0),
+    "rate": (1, 1), "tokenize": (0, 1),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """Work of one stage: hours of audio through it, and hours on how many units of which kind."""
+
+    stage: str
+    audio_hours: float
+    realtime: float
+    unit: str
+    unit_hours: float
+    wall_hours: float
+    workers: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The whole run."""
+
+    dialogues: int
+    parts: int
+    query_hours: float
+    reply_hours: float
+    disk_gb: float
+    stages: tuple[StageCost, ...]
+
+
+def estimate(dag: Dag) -> Estimate:
+    """Estimate a run from the throughput that each engine states and the texts of a sample of its rows."""
+    query_chars, reply_chars = _mean_chars(dag)
+    query: Any = dag.by_name["speak_query"]
+    reply: Any = dag.by_name["speak_reply"]
+    dialogues = dag.planner.num_dialogues
+    query_h = dialogues * query_chars * query.engine.seconds_per_char / 3600
+    reply_h = dialogues * reply_chars * reply.engine.seconds_per_char / 3600
+    costs = []
+    for stage in dag.stages:
+        rate = stage.throughput
+        weight = _HEARD[stage.name]
+        hours = weight[0] * query_h + weight[1] * reply_h
+        if rate is None or not hours:
+            continue
+        pool = pool_of(dag.manifest.workers, stage.name)
+        unit_hours = hours / rate.realtime
+        costs.append(
+            StageCost(stage.name, hours, rate.realtime, rate.unit, unit_hours, unit_hours / pool.count, pool.count, rate.source)
+        )  # fmt: skip
+    seconds = 3600 * (query_h * query.engine.sample_rate_hz + reply_h * reply.engine.sample_rate_hz)
+    disk = 2 * seconds * 2 * _FLAC_RATIO / 1e9  # two bytes a sample; once in the cells, once in the shards
+    return Estimate(dialogues, dag.planner.num_parts, query_h, reply_h, disk, tuple(costs))
+
+
+def _mean_chars(dag: Dag) -> tuple[float, float]:
+    """Mean length of query and reply text, over the first rows of every label cell."""
+    planner = dag.planner
+    script = dag.by_name["script"]
+    assert isinstance(script, Script)
+    worker = ScriptWorker(script.engine.bank)
+    names = ["id", "turn", *[f"plan.{name}" for name in PLAN.names]]
+    counts = planner.counts
+    totals = [0.0, 0.0]
+    for (task, label), count in counts.items():
+        index = [cell.name for cell in planner.cells[task]].index(label)
+        rows = planner.rows(Block(task, index, 0, min(count, max(1, _SAMPLE_ROWS // len(counts)))))
+        texts = [worker.compose(dict(zip(names, row, strict=True))) for row in rows]
+        for place, role in enumerate(("query_text", "reply_text")):
+            totals[place] += count * sum(len(text[role]) for text in texts) / len(texts)
+    return totals[0] / planner.num_dialogues, totals[1] / planner.num_dialogues
+
+
+def reuse(grid: Grid) -> list[tuple[str, int, int]]:
+    """Per stage: cells that are committed, and cells to make (whose unchanged rows are copied)."""
+    out = []
+    for stage in grid.dag.stages:
+        have = sum(stage.name in cells for cells in grid.records.values())
+        out.append((stage.name, have, len(grid.records) - have))
+    return out
+
+
+def count_gpus() -> int:
+    """GPUs of this machine, as the driver's own tool lists them."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return 0
+    listing = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True, check=False)
+    return sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
+
+
+def check_placement(dag: Dag) -> None:
+    """Refuse pools that this machine cannot hold; a cluster's resources are not asked for here.
+
+    Raises:
+        UserError: Names the stages whose pool does not fit.
+    """
+    if dag.manifest.executor.kind != "ray" or dag.manifest.executor.address != "local":
+        return
+    have: Mapping[str, float] = {"CPU": os.cpu_count() or 1, "GPU": count_gpus()}
+    used = {"CPU": 0.0, "GPU": 0.0}
+    for pool in dag.manifest.workers:
+        for kind, amount in (("CPU", pool.cpus), ("GPU", pool.gpus)):
+            used[kind] += pool.count * amount
+            if used[kind] > have[kind]:
+                raise UserError(_refusal(dag, pool, kind, amount, used[kind], have[kind]))
+
+
+def _refusal(dag: Dag, pool: Pool, kind: str, amount: float, used: float, have: float) -> str:
+    names = [stage for stage in (*(s.name for s in dag.stages), SHARD) if pool_of(dag.manifest.workers, stage) is pool]
+    others = used - pool.count * amount
+    beside = f" beside {others:g} of other pools" if others else ""
+    return (
+        f"stage {', '.join(names) or pool.name} cannot be placed: pool {pool.name} asks for {pool.count} workers x"
+        f" {amount:g} {kind}{beside}, and this machine has {have:g} {kind}; lower workers.{pool.name}.count, set"
+        f" executor.address to a Ray cluster, or plan with --assume-cluster"
+    )
+
+
+def as_json(estimate_: Estimate, counts: Mapping[tuple[str, str, str], int]) -> dict[str, Any]:
+    """The estimate and the counts for machines."""
+    return {
+        "dialogues": estimate_.dialogues,
+        "parts": estimate_.parts,
+        "counts": [{"task": t, "label": label, "split": s, "dialogues": n} for (t, label, s), n in sorted(counts.items())],
+        "query_hours": estimate_.query_hours,
+        "reply_hours": estimate_.reply_hours,
+        "disk_gb": estimate_.disk_gb,
+        "stages": [json.loads(canonical_json(vars(stage))) for stage in estimate_.stages],
+    }  # fmt: skip

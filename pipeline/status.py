@@ -1,0 +1,87 @@
+"""`echat status`: what is done, failing, stalled, and why; read from the ledger, so it disturbs nobody."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manifests.errors import UserError
+from manifests.ledger import Ledger
+from manifests.run import load_run
+from pipeline.build import Grid
+from pipeline.dag import build_dag
+from pipeline.events import last_events
+from pipeline.lock import STALE_S, read_lock
+from pipeline.select import load_statistics
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run at one moment. `state` is running, finished, stopped or new; `why` says more."""
+
+    state: str
+    why: str
+    stages: tuple[tuple[str, int, int, int], ...]  # name, committed cells, all cells, quarantined rows
+    failures: dict[str, int]
+    funnel: dict[str, int]
+    shards: str
+    events: list[dict[str, Any]]
+
+
+def status(run: Path) -> Status:
+    """Read a run folder.
+
+    Raises:
+        UserError: It is no run folder.
+    """
+    if not (run / "run.yaml").exists():
+        raise UserError(f"{run}: is not a run folder (it has no run.yaml); name the folder given to build --out")
+    dag = build_dag(load_run(run / "run.yaml"), run / "run.yaml")
+    ledger = Ledger(run)
+    key = dag.plan.cell_key([])
+    plan = [record for part in range(dag.planner.num_parts) if (record := ledger.find("plan", part, key))]
+    grid = Grid(dag, ledger, plan)
+    total = dag.planner.num_parts
+    stages, failures = [("plan", len(plan), total, 0)], Counter()
+    for stage in dag.stages:
+        records = [cells[stage.name] for cells in grid.records.values() if stage.name in cells]
+        for record in records:
+            failures.update(f"{item['stage']}: {item['type']}: {item['message']}" for item in record.failures)
+        stages.append((stage.name, len(records), total, sum(len(record.failures) for record in records)))
+    shards = run / "shards" / "current"
+    finished = shards.exists() and all(done == cells for _, done, cells, _ in stages)
+    funnel = load_statistics(run / "select" / "current")["verdict"] if finished else {}
+    state, why = _state(run, finished)
+    return Status(state, why, tuple(stages), dict(failures.most_common(10)), funnel, str(shards), last_events(run))
+
+
+def _state(run: Path, finished: bool) -> tuple[str, str]:
+    holder = read_lock(run)
+    alive = False
+    if holder is not None:
+        silent = time.time() - holder["heartbeat"]
+        here = holder["host"] == socket.gethostname()
+        alive = _alive(holder["pid"]) if here else silent < STALE_S
+        who = f"process {holder['pid']} on {holder['host']}, heard of {silent:.0f} s ago"
+        if alive and silent < STALE_S:
+            return "running", who
+        if alive:
+            return "running", f"{who}: it holds the folder but no longer says so; it may be suspended or out of disk"
+        if not finished:
+            return "stopped", f"{who}, is gone; run the same build command to go on"
+    return ("finished", "") if finished else ("stopped", "nobody is building it; run the same build command to go on")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,88 @@
+"""Fixtures: run manifests of the `tone` engines, run in this process or as a user runs them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+SUPPORT = ROOT / "tests" / "support"
+ECHAT = Path(sys.executable).with_name("echat")
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a document with some keys changed, mappings merged."""
+    out = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict) and "engine" not in value
+        out[key] = merged(out[key], value) if both else value
+    return out
+
+
+@pytest.fixture
+def tone_yaml(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a run manifest of the tone engines with some keys changed."""
+    base = yaml.safe_load((ROOT / "tests" / "data" / "tone.yaml").read_text())
+
+    def write(name: str = "run.yaml", **changes: Any) -> Path:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(merged(base, changes)))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def chaos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that controls the `chaos` speaker, here and in subprocesses."""
+    folder = tmp_path / "chaos"
+    folder.mkdir()
+    monkeypatch.setenv("ECHAT_CHAOS", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
+    return folder
+
+
+CHAOS = {
+    "plugins": ["chaos"],
+    "speak_query": {"engine": "chaos"},
+    "speak_reply": {"engine": "chaos"},
+}
+
+
+def calls(folder: Path) -> list[str]:
+    """Seeds of the utterances spoken so far, in order."""
+    try:
+        return [line.split()[0] for line in (folder / "calls").read_text().splitlines()]
+    except FileNotFoundError:
+        return []
+
+
+def echat(*args: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does."""
+    return subprocess.run(
+        [ECHAT, *map(str, args)], capture_output=True, text=True, check=False, timeout=300, env=dict(os.environ), **kwargs
+    )  # fmt: skip
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """sha256 of every file under a folder, by relative name."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    terminalreporter.write_line(
+        "not exercised here: GPUs, Ray on several machines, Beam runners other than the in-process one,"
+        " weights from a model hub"
+    )

@@ -1,0 +1,140 @@
+"""kill -9 of everything at random moments, and of single workers: nothing lost, nothing twice, nothing torn."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import CHAOS, ECHAT, calls, tree
+
+from manifests.ids import seed_of
+from manifests.ledger import Ledger
+from manifests.run import load_run
+from pipeline.build import Grid, build
+from pipeline.dag import build_dag
+
+pytestmark = pytest.mark.slow
+
+KILLS = 5
+RAY = {"kind": "ray", "deadline_s": 60}
+
+
+def slow(cost: float) -> dict:
+    speaker = {"engine": "chaos", "cost": cost}
+    return {**CHAOS, "speak_query": speaker, "speak_reply": speaker}
+
+
+def start(file: Path, out: Path) -> subprocess.Popen:
+    log = (out.parent / "log").open("a")
+    return subprocess.Popen([ECHAT, "build", file, "--out", out], stdout=log, stderr=log, env=dict(os.environ))
+
+
+def kill_all(driver: subprocess.Popen) -> None:
+    """SIGKILL the driver and every process under it: Ray's daemons and the workers."""
+    processes = psutil.Process(driver.pid).children(recursive=True)
+    for process in [psutil.Process(driver.pid), *processes]:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            pass
+    driver.wait()
+
+
+def workers(driver: subprocess.Popen) -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process(driver.pid).children(recursive=True):
+        try:
+            if any("RayRunner" in word for word in process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def events(out: Path, kind: str) -> list[dict]:
+    lines = (out / "events.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def committed(file: Path, out: Path) -> set[str]:
+    """Seeds of the utterances whose speech is in a committed cell."""
+    dag, ledger = build_dag(load_run(file), file), Ledger(out)
+    key = dag.plan.cell_key([])
+    plan = [record for part in range(dag.planner.num_parts) if (record := ledger.find("plan", part, key))]
+    grid = Grid(dag, ledger, plan)
+    return {
+        str(seed_of(row["id"], row["turn"], name))
+        for cells in grid.records.values()
+        for name in ("speak_query", "speak_reply")
+        if name in cells
+        for row in ledger.load(cells[name], ["id", "turn"]).to_pylist()
+    }
+
+
+def test_killing_everything_at_random_moments_costs_only_the_cells_in_flight(tone_yaml, tmp_path, chaos):
+    calm = build(load_run(tone_yaml("calm.yaml", **CHAOS)), tmp_path / "calm.yaml", tmp_path / "calm", quiet=True)
+    (chaos / "calls").unlink()
+    file, out = tone_yaml(**slow(0.2), executor=RAY), tmp_path / "out"
+    moments = random.Random(20)
+    interrupted = 0
+    for _ in range(KILLS):
+        before = committed(file, out) if (out / "stages").exists() else set()
+        already = len(calls(chaos))
+        driver = start(file, out)
+        try:
+            driver.wait(timeout=moments.uniform(6, 16))
+        except subprocess.TimeoutExpired:
+            kill_all(driver)
+            interrupted += 1
+        assert not before & set(calls(chaos)[already:]), "a committed cell ran again"
+    assert interrupted >= 2
+    before, already = committed(file, out), len(calls(chaos))
+    assert start(file, out).wait(timeout=200) == 0, (tmp_path / "log").read_text()
+    assert not before & set(calls(chaos)[already:])
+    assert tree(out / "shards" / "current") == tree(calm.shards)
+    assert not list(out.glob("shards/building-*"))
+
+
+def test_a_killed_worker_is_replaced_and_the_run_goes_on(tone_yaml, tmp_path, chaos):
+    calm = build(load_run(tone_yaml("calm.yaml", **CHAOS)), tmp_path / "calm.yaml", tmp_path / "calm", quiet=True)
+    (chaos / "calls").unlink()
+    file, out = tone_yaml(**slow(0.3), executor=RAY), tmp_path / "out"
+    driver = start(file, out)
+    deadline = time.time() + 120
+    while len(calls(chaos)) < 4 and time.time() < deadline:
+        time.sleep(0.1)
+    victims = workers(driver)
+    assert victims, "no Ray worker was found"
+    victims[0].send_signal(signal.SIGKILL)
+    assert driver.wait(timeout=200) == 0, (tmp_path / "log").read_text()
+    assert len(events(out, "worker_lost")) == 1
+    assert tree(out / "shards" / "current") == tree(calm.shards)
+
+
+@pytest.mark.parametrize("kind", ["die", "hang"])
+def test_a_row_that_kills_its_worker_is_quarantined_alone(tone_yaml, tmp_path, chaos, kind):
+    quotas = {"emotion": 6, "neutral": 3}
+    config = {"plan": {"quotas": quotas}, "executor": {"kind": "ray", "deadline_s": 4}}
+    calm_file = tone_yaml("calm.yaml", **CHAOS, plan={"quotas": quotas})
+    calm = build(load_run(calm_file), calm_file, tmp_path / "calm", quiet=True)
+    file, out = tone_yaml(**CHAOS, **config), tmp_path / "out"
+    # A modulus that hits some row, and few.
+    (chaos / "fault").write_text(json.dumps({"kind": kind, "one_in": 13}))
+    assert start(file, out).wait(timeout=280) == 0, (tmp_path / "log").read_text()
+    quarantined = events(out, "row_quarantined")
+    assert 0 < len(quarantined) <= 4
+    assert {event["type"] for event in quarantined} == {"WorkerDied"}
+    assert len(events(out, "worker_lost")) == 2 * len(quarantined)
+    if kind == "hang":
+        assert any("speak" in path.read_text() for path in (out / "logs").glob("stacks-*.txt"))
+    (chaos / "fault").unlink()
+    replayed = subprocess.run([ECHAT, "replay", out], capture_output=True, text=True, timeout=200, check=False)
+    assert replayed.returncode == 0, replayed.stderr
+    assert tree(out / "shards" / "current") == tree(calm.shards)
