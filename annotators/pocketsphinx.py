@@ -200,7 +200,7 @@ class PocketsphinxConfig(RecognizerConfig):
     """pocketsphinx with the acoustic model and dictionary of its own package; English."""
 
     licence = "BSD-2-Clause (code, acoustic model and CMUdict)"
-    throughput = Throughput(15.0, "core", "short English sentences on one core of a shared x86-64 machine")
+    throughput = Throughput(13.0, "core", "CPU time, sentences of 2 to 4 s, one thread")
 
     engine: Literal["pocketsphinx"] = "pocketsphinx"
 

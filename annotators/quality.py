@@ -145,7 +145,7 @@ class SileroQualityConfig(RaterConfig):
     """silero-vad's own ONNX model through onnxruntime, without its package's PyTorch code."""
 
     licence = "MIT (code and weights)"
-    throughput = Throughput(120.0, "core", "short English sentences on one core of a shared x86-64 machine")
+    throughput = Throughput(120.0, "core", "CPU time, sentences of 2 to 4 s, one thread")
 
     engine: Literal["silero"] = "silero"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -102,11 +103,14 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def remove_debris(folder: Path, older_than_s: float) -> int:
-    """Delete temporary files that no live worker can still be writing; return how many."""
+    """Delete temporary files and folders that no live worker can still be writing; return how many."""
     removed = 0
-    for path in folder.rglob(f"{TEMPORARY}*"):
+    for path in sorted(folder.rglob(f"{TEMPORARY}*")):
         with suppress(FileNotFoundError):
-            if path.is_file() and time.time() - path.stat().st_mtime > older_than_s:
-                path.unlink()
+            if time.time() - path.stat().st_mtime > older_than_s:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
                 removed += 1
     return removed

@@ -39,35 +39,31 @@ class BuildResult:
 
 
 def pool_of(pools: tuple[Pool, ...], stage: str) -> Pool:
-    """The pool that runs a stage: the one that names it, else the one that names none.
-
-    Raises:
-        UserError: No pool runs the stage.
-    """
-    for pool in pools:
-        if stage in pool.stages:
-            return pool
-    for pool in pools:
-        if not pool.stages:
-            return pool
-    raise UserError(f"workers: no pool runs the stage {stage}; name it in a pool's stages, or add a pool without any")
+    """The pool that runs a stage: the one that names it, else the one that names none."""
+    naming = [pool for pool in pools if stage in pool.stages]
+    return (naming or [pool for pool in pools if not pool.stages])[0]
 
 
-def check_pools(manifest: RunManifest, stages: list[str]) -> None:
-    """Refuse pools that name unknown stages or the same name twice.
+def check_pools(dag: Dag, file: Path) -> None:
+    """Refuse pools that name unknown stages or the same name twice, and stages that no pool runs.
 
     Raises:
         UserError: As said.
     """
-    names = [pool.name for pool in manifest.workers]
+    pools = dag.manifest.workers
+    stages = [*(stage.name for stage in dag.stages), SHARD]
+    names = [pool.name for pool in pools]
     if len(set(names)) < len(names):
-        raise UserError("workers: two pools have the same name; give each its own")
-    for pool in manifest.workers:
+        raise UserError(f"{file}: workers: two pools have the same name; give each its own")
+    for pool in pools:
         unknown = [stage for stage in pool.stages if stage not in stages]
         if unknown:
-            raise UserError(f"workers: pool {pool.name} names {unknown[0]!r}: use {', '.join(stages)}")
-    for stage in stages:
-        pool_of(manifest.workers, stage)
+            raise UserError(f"{file}: workers: pool {pool.name} names {unknown[0]!r}: use {', '.join(stages)}")
+    idle = [stage for stage in stages if not any(stage in pool.stages or not pool.stages for pool in pools)]
+    if idle:
+        raise UserError(
+            f"{file}: workers: no pool runs the stage {idle[0]}; name it in a pool's stages, or add a pool without any"
+        )
 
 
 def check_engines(dag: Dag) -> None:
@@ -135,7 +131,7 @@ def build(manifest: RunManifest, file: Path, run: Path, quiet: bool = False) -> 
         WorkFailedError: Workers keep dying.
     """
     dag = build_dag(manifest, file)
-    check_pools(manifest, [*dag.by_name, SHARD])
+    check_pools(dag, file)
     _ = dag.planner.counts  # refuses quotas that cannot be met, before anything is written
     check_engines(dag)
     with RunLock(run):

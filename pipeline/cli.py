@@ -37,7 +37,7 @@ def _sentences(verbose: bool) -> Iterator[None]:
     """Errors as one sentence: exit code 2 for wrong input, 1 for failed work, 130 when interrupted."""
     from manifests.errors import UserError
 
-    logging.getLogger().setLevel(logging.DEBUG if verbose else logging.ERROR)
+    logging.getLogger().setLevel(logging.WARNING if verbose else logging.ERROR)
     code = 1
     try:
         yield
@@ -128,7 +128,7 @@ def plan(
     """Count the dialogues, estimate audio, disk and core-hours, and refuse what cannot be placed (exit 2)."""
     with _sentences(verbose):
         from manifests.run import load_run
-        from pipeline.build import SHARD, check_engines, check_pools
+        from pipeline.build import check_engines, check_pools
         from pipeline.dag import build_dag
         from pipeline.estimate import as_json as to_json
         from pipeline.estimate import check_placement, estimate
@@ -136,7 +136,7 @@ def plan(
 
         manifest = load_run(run)
         dag = build_dag(manifest, run)
-        check_pools(manifest, [*dag.by_name, SHARD])
+        check_pools(dag, run)
         counts = count_plan(dag.planner, manifest.executor.beam)
         figures = estimate(dag)
         if as_json:
@@ -206,11 +206,14 @@ def build(
     with _sentences(verbose):
         from manifests.run import load_run
         from pipeline.build import build as run_build
+        from pipeline.build import check_pools
         from pipeline.estimate import check_placement
         from pipeline.dag import build_dag
 
         manifest = load_run(run)
-        check_placement(build_dag(manifest, run))
+        dag = build_dag(manifest, run)
+        check_pools(dag, run)
+        check_placement(dag)
         _finish(out, run_build(manifest, run, out, quiet), as_json)
 
 

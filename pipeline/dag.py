@@ -55,7 +55,7 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
     Raises:
         UserError: An unknown engine, key or label; names file, key path and what is allowed.
     """
-    load_plugins(manifest.plugins)
+    load_plugins(manifest.plugins, file)
     script_section = {
         **manifest.script,
         "language": manifest.language,

@@ -142,6 +142,7 @@ class Planner:
                     f"{self.file}: language: {who} cannot speak {self.manifest.language!r};"
                     f" its engine speaks {', '.join(languages)}"
                 )
+        _ = self._reply_voice
         counts: dict[tuple[str, str], int] = {}
         for task, quota in sorted(self.manifest.plan.quotas.items()):
             cells = self.cells[task]

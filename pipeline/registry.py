@@ -35,7 +35,7 @@ def register(role: str, name: str, target: str) -> None:
     _ENGINES[role][name] = target
 
 
-def load_plugins(modules: tuple[str, ...]) -> None:
+def load_plugins(modules: tuple[str, ...], file: Path | str) -> None:
     """Import the modules that a run manifest names.
 
     Raises:
@@ -45,7 +45,7 @@ def load_plugins(modules: tuple[str, ...]) -> None:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise UserError(f"plugins: {module!r} cannot be imported ({error}); is it on PYTHONPATH?") from error
+            raise UserError(f"{file}: plugins: {module!r} cannot be imported ({error}); is it on PYTHONPATH?") from error
 
 
 def engine_class(role: str, name: str) -> type[EngineConfig]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,20 @@ def crumb_path(run: Path, stage: str, part: int) -> Path:
 
 
 class Runner:
-    """Runs jobs in this process; one a worker, whatever the executor."""
+    """Runs jobs in this process; one a worker, whatever the executor.
 
-    def __init__(self, run: Path, manifest: RunManifest | None = None) -> None:
+    Args:
+        loading: Context manager around the loading of models and libraries, which may take longer than a cell.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        manifest: RunManifest | None = None,
+        loading: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
         self.run = run
+        self.loading = loading
         self.dag = build_dag(manifest or load_run(run / "run.yaml"), run / "run.yaml")
         self.ledger = Ledger(run)
         self._workers: dict[str, Worker] = {}
@@ -39,6 +49,8 @@ class Runner:
     def do(self, job: Job) -> CellRecord | ShardRecord:
         """Make one cell or shard; see `run_cell` and `write_shard`."""
         if isinstance(job, ShardJob):
+            with self.loading():
+                import webdataset  # noqa: F401  (imports torch: seconds, on a slow disk)
             return write_shard(self.dag, self.ledger, job)
         stage = self.dag.by_name[job.stage]
         with self._crumbs(job) as crumb:
@@ -46,7 +58,8 @@ class Runner:
 
     def _worker(self, name: str) -> Worker:
         if name not in self._workers:
-            self._workers[name] = self.dag.by_name[name].open()
+            with self.loading():
+                self._workers[name] = self.dag.by_name[name].open()
         return self._workers[name]
 
     @contextmanager
@@ -77,6 +90,10 @@ def read_crumb(run: Path, stage: str, part: int) -> tuple[tuple[str, int], ...]:
     return ()
 
 
+LOADING_S = 1800
+"""Longest time for loading a model or a library; beyond it a worker counts as hung."""
+
+
 class RayRunner:
     """The body of a Ray actor: a `Runner` behind a deadline, whose errors come back as data."""
 
@@ -90,13 +107,25 @@ class RayRunner:
         folder = self.run / "logs"
         folder.mkdir(exist_ok=True)
         dump = folder / f"stacks-{os.getpid()}.txt"
-        with dump.open("w") as stream:
-            faulthandler.dump_traceback_later(self.deadline_s, exit=True, file=stream)
+        with dump.open("w") as self._stream:
             try:
-                self.runner = self.runner or Runner(self.run)
+                if self.runner is None:
+                    with self._loading():
+                        self.runner = Runner(self.run, loading=self._loading)
+                self._arm(self.deadline_s)
                 return self.runner.do(job)
             except UserError as error:
                 return error
             finally:
                 faulthandler.cancel_dump_traceback_later()
                 dump.unlink(missing_ok=True)
+
+    def _arm(self, seconds: int) -> None:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=self._stream)
+
+    @contextmanager
+    def _loading(self) -> Iterator[None]:
+        """Give the time of loading a limit of its own; the cell's begins anew after it."""
+        self._arm(LOADING_S)
+        yield
+        self._arm(self.deadline_s)

@@ -199,12 +199,7 @@ def reuse_shards(root: Path, folder: Path, layout: Sequence[Mapping[str, Any]]) 
         old = have.get(spec["key"])
         if not record.exists() and old is not None:
             for tail in (".tar", ".tar.idx"):
-                source, target = old.with_name(old.stem + tail), folder / f"{spec['name']}{tail}"
-                target.unlink(missing_ok=True)
-                try:
-                    os.link(source, target)
-                except OSError:
-                    shutil.copy2(source, target)
+                _link(old.with_name(old.stem + tail), folder / f"{spec['name']}{tail}")
             content = json.loads(old.read_text())
             write_atomic(record, canonical_json({**content, "name": f"{spec['name']}.tar"}))
         if not record.exists():
@@ -225,19 +220,36 @@ def open_layout(run: Path, layout: Sequence[Mapping[str, Any]]) -> tuple[Path, P
 
 
 def finish_layout(dag: Dag, final: Path, building: Path, layout: Sequence[Mapping[str, Any]]) -> None:
-    """Write what describes the set, give it its final name and make it current."""
+    """Write what describes the set, give it its final name and make it current.
+
+    The finished files are linked into a folder of their own: a worker that outlived a killed driver may still be
+    writing in the one where they were built.
+    """
     if not final.exists():
         records = [json.loads((building / f"{spec['name']}.json").read_text()) for spec in layout]
-        write_atomic(building / "dataset.json", canonical_json(_describe(dag, records)))
-        (building / "layout.json").unlink()
-        names = sorted(path.name for path in building.iterdir() if path.name != "checksums.sha256")
-        hashes = {record["name"]: record["sha256"] for record in records}
-        lines = [f"{hashes.get(name) or sha256(building / name)}  {name}\n" for name in names]
-        write_atomic(building / "checksums.sha256", "".join(lines).encode())
+        names = sorted(f"{spec['name']}{tail}" for spec in layout for tail in (".tar", ".tar.idx", ".json"))
         with writing(final):
-            os.rename(building, final)
+            spare = temporary(final)
+            spare.mkdir()
+            for name in names:
+                _link(building / name, spare / name)
+            write_atomic(spare / "dataset.json", canonical_json(_describe(dag, records)))
+            hashes = {record["name"]: record["sha256"] for record in records}
+            lines = [f"{hashes.get(name) or sha256(spare / name)}  {name}\n" for name in [*names, "dataset.json"]]
+            write_atomic(spare / "checksums.sha256", "".join(lines).encode())
+            os.rename(spare, final)
             fsync_folder(final.parent)
+    shutil.rmtree(building, ignore_errors=True)
     point_current(final.parent, final.name)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Hard-link, or copy where the file system has no links."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _describe(dag: Dag, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

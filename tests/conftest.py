@@ -22,7 +22,7 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """A copy of a document with some keys changed, mappings merged."""
     out = dict(base)
     for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(out.get(key), dict) and "engine" not in value
+        both = isinstance(value, dict) and value and isinstance(out.get(key), dict) and "engine" not in value
         out[key] = merged(out[key], value) if both else value
     return out
 
@@ -32,7 +32,7 @@ def tone_yaml(tmp_path: Path) -> Callable[..., Path]:
     """Writes a run manifest of the tone engines with some keys changed."""
     base = yaml.safe_load((ROOT / "tests" / "data" / "tone.yaml").read_text())
 
-    def write(name: str = "run.yaml", **changes: Any) -> Path:
+    def write(name: str = "run.yaml", /, **changes: Any) -> Path:
         path = tmp_path / name
         path.write_text(yaml.safe_dump(merged(base, changes)))
         return path
