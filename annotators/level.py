@@ -44,9 +44,7 @@ class LevelRater:
         power = np.mean(frames.astype(np.float64) ** 2, axis=1)
         active = _db(power) > self.active_dbfs
         first = int(np.argmax(active)) if active.any() else len(active)
-        snr = (
-            _db(power[active].mean()) - _db(power[~active].mean()) if 0 < active.sum() < len(active) else 0.0
-        )
+        snr = _db(power[active].mean()) - _db(power[~active].mean()) if 0 < active.sum() < len(active) else 0.0
         return Quality(
             speech_ratio=float(active.mean()),
             speech_seconds=float(active.sum() * 0.01),

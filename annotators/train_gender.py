@@ -103,9 +103,7 @@ def fit(features: np.ndarray, female: np.ndarray, speakers: list[str]) -> dict[s
 def log_odds(features: np.ndarray, rule: dict[str, float]) -> np.ndarray:
     """Log odds (num_clips,) of a female voice by a rule, for features (num_clips, 2) of `read_clips`."""
     octaves = features[:, 0] - np.log2(rule["f0_hz"])
-    return (
-        rule["intercept"] + rule["per_octave"] * octaves + rule["per_cm"] * (features[:, 1] - rule["vtl_cm"])
-    )
+    return rule["intercept"] + rule["per_octave"] * octaves + rule["per_cm"] * (features[:, 1] - rule["vtl_cm"])
 
 
 def held_out_accuracy(features: np.ndarray, female: np.ndarray, speakers: list[str]) -> float:
@@ -124,9 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Fit the gender rule on labelled clips.")
     parser.add_argument("clips", type=Path, help="folder with labels.csv and the clips that it names")
     parser.add_argument("--out", type=Path, default=SHIPPED_RULE, help="file to write (the shipped rule)")
-    parser.add_argument(
-        "--source", default="", help="one line on where the clips come from, kept in the file"
-    )
+    parser.add_argument("--source", default="", help="one line on where the clips come from, kept in the file")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     features, female, speakers = read_clips(args.clips)

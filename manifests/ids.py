@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -24,7 +24,7 @@ def content_hash(value: Any, length: int = 16) -> str:
     return blake2b(canonical_json(value), digest_size=32).hexdigest()[:length]
 
 
-def dialogue_id(turns: list[Mapping[str, Any]]) -> str:
+def dialogue_id(turns: Sequence[Mapping[str, Any]]) -> str:
     """The id of a dialogue from its plan rows, in turn order: 20 hex digits."""
     return content_hash([[row[name] for name in ID_FIELDS] for row in turns], 20)
 

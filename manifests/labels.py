@@ -26,7 +26,12 @@ SOURCES = ("synthetic", "real")
 CUES: dict[str, tuple[str, ...]] = {"age": AGES, "gender": GENDERS, "emotion": EMOTIONS, "event": EVENTS}
 """The cue families that a voice can carry, with their values."""
 
-FAMILIES: dict[str, tuple[str, ...]] = {**CUES, "reply_emotion": REPLY_EMOTIONS, "task": TASKS, "split": SPLITS}
+FAMILIES: dict[str, tuple[str, ...]] = {
+    **CUES,
+    "reply_emotion": REPLY_EMOTIONS,
+    "task": TASKS,
+    "split": SPLITS,
+}
 
 _ALIASES: dict[str, dict[str, str]] = {
     "age": {"youth": "adult", "young": "adult", "middle": "adult", "middle_age": "adult", "middle_aged": "adult",
@@ -45,12 +50,13 @@ _ZH: dict[str, dict[str, str]] = {
     "gender": {"female": "女", "male": "男"},
     "emotion": {"neutral": "中性", "happy": "高兴", "sad": "悲伤", "angry": "生气", "fear": "恐惧", "disgust": "厌恶",
                 "surprise": "惊讶"},
-    "event": {"laugh": "笑声", "cough": "咳嗽", "cry": "哭声", "scream": "尖叫", "sigh": "叹气", "throat_clear": "清嗓子",
-              "sneeze": "打喷嚏"},
+    "event": {"laugh": "笑声", "cough": "咳嗽", "cry": "哭声", "scream": "尖叫", "sigh": "叹气",
+              "throat_clear": "清嗓子", "sneeze": "打喷嚏"},
     "reply_emotion": {"cheerful": "愉悦", "sorry": "抱歉", "happy": "开心", "angry": "愤怒", "surprised": "惊讶",
                       "disgusted": "厌恶", "sad": "悲伤", "afraid": "害怕", "tearful": "哭腔", "comforting": "安慰鼓励",
                       "neutral": "中立"},
-    "task": {"emotion": "情绪", "age": "年龄", "gender": "性别", "event": "声音事件", "multi": "多标签", "neutral": "中性"},
+    "task": {"emotion": "情绪", "age": "年龄", "gender": "性别", "event": "声音事件", "multi": "多标签",
+             "neutral": "中性"},
     "split": {"train": "训练", "validation": "验证", "test": "测试"},
 }  # fmt: skip
 

@@ -131,7 +131,13 @@ class Ledger:
         return {int(match[1]) for match in names if match}
 
     def commit(
-        self, stage: str, part: int, key: str, table: pa.Table, failures: list[dict[str, Any]], metrics: dict[str, Any]
+        self,
+        stage: str,
+        part: int,
+        key: str,
+        table: pa.Table,
+        failures: list[dict[str, Any]],
+        metrics: dict[str, Any],
     ) -> CellRecord:
         """Write a cell's table and its record, in that order; when another worker was first, its record wins.
 

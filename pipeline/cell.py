@@ -131,11 +131,12 @@ def _copy_earlier(
         if len(made) == len(wanted):
             break
         have = ledger.load(record, ["row_key", "error"])
+        earlier = zip(have["row_key"].to_pylist(), have["error"].to_pylist(), strict=True)
         hits = [
             (number, wanted[key])
-            for number, (key, error) in enumerate(zip(have["row_key"].to_pylist(), have["error"].to_pylist(), strict=True))
+            for number, (key, error) in enumerate(earlier)
             if not error and key in wanted and wanted[key] not in made
-        ]  # fmt: skip
+        ]
         if hits:
             full = ledger.load(record).select(stage.writes.names).take([number for number, _ in hits])
             for (_, place), row in zip(hits, full.to_pylist(), strict=True):

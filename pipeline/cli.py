@@ -94,7 +94,9 @@ def _number(text: str) -> bool:
 
 @app.command()
 def doctor(
-    run: Annotated[Path | None, typer.Argument(metavar="[RUN.yaml]", help="Check the engines of this run only.")] = None,
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN.yaml]", help="Check the engines of this run only.")
+    ] = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -155,7 +157,12 @@ def _print_plan(figures: Any, counts: Any) -> None:
 
     labels = sorted({(task, label) for task, label, _ in counts})
     rows: list[tuple[Any, ...]] = [
-        (task, label, *(counts[task, label, split] for split in SPLITS), sum(counts[task, label, s] for s in SPLITS))
+        (
+            task,
+            label,
+            *(counts[task, label, split] for split in SPLITS),
+            sum(counts[task, label, s] for s in SPLITS),
+        )
         for task, label in labels
     ]
     sums = [sum(n for (_, _, s), n in counts.items() if s == split) for split in SPLITS]
@@ -188,7 +195,9 @@ def _print_reuse(dag: Any, out: Path) -> None:
     key = dag.plan.cell_key([])
     found = [ledger.find("plan", part, key) for part in range(dag.planner.num_parts)]
     if not all(found):
-        _print(f"{out}: the plan changed; rows that it shares with the folder's earlier plan are copied, not made again")
+        _print(
+            f"{out}: the plan changed; rows that it shares with the folder's earlier plan are copied, not made again"
+        )
         return
     for stage, have, left in reuse(Grid(dag, ledger, [record for record in found if record])):
         _print(f"{out}: {stage}: {have} of {have + left} cells reused, {left} to make")
@@ -207,8 +216,8 @@ def build(
         from manifests.run import load_run
         from pipeline.build import build as run_build
         from pipeline.build import check_pools
-        from pipeline.estimate import check_placement
         from pipeline.dag import build_dag
+        from pipeline.estimate import check_placement
 
         manifest = load_run(run)
         dag = build_dag(manifest, run)

@@ -14,7 +14,17 @@ from pipeline.dag import Dag
 from pipeline.estimate import count_gpus
 from pipeline.registry import all_engines, engine_class
 
-_PACKAGES = ("torch", "ray", "apache-beam", "pyarrow", "numpy", "webdataset", "onnxruntime", "soundfile", "soxr")
+_PACKAGES = (
+    "torch",
+    "ray",
+    "apache-beam",
+    "pyarrow",
+    "numpy",
+    "webdataset",
+    "onnxruntime",
+    "soundfile",
+    "soxr",
+)
 
 
 @dataclass(frozen=True)

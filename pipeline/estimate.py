@@ -70,9 +70,8 @@ def estimate(dag: Dag) -> Estimate:
             continue
         pool = pool_of(dag.manifest.workers, stage.name)
         unit_hours = hours / rate.realtime
-        costs.append(
-            StageCost(stage.name, hours, rate.realtime, rate.unit, unit_hours, unit_hours / pool.count, pool.count, rate.source)
-        )  # fmt: skip
+        wall = unit_hours / pool.count
+        costs.append(StageCost(stage.name, hours, rate.realtime, rate.unit, unit_hours, wall, pool.count, rate.source))
     seconds = 3600 * (query_h * query.engine.sample_rate_hz + reply_h * reply.engine.sample_rate_hz)
     disk = 2 * seconds * 2 * _FLAC_RATIO / 1e9  # two bytes a sample; once in the cells, once in the shards
     return Estimate(dialogues, dag.planner.num_parts, query_h, reply_h, disk, tuple(costs))
@@ -147,9 +146,12 @@ def as_json(estimate_: Estimate, counts: Mapping[tuple[str, str, str], int]) -> 
     return {
         "dialogues": estimate_.dialogues,
         "parts": estimate_.parts,
-        "counts": [{"task": t, "label": label, "split": s, "dialogues": n} for (t, label, s), n in sorted(counts.items())],
+        "counts": [
+            {"task": task, "label": label, "split": split, "dialogues": number}
+            for (task, label, split), number in sorted(counts.items())
+        ],
         "query_hours": estimate_.query_hours,
         "reply_hours": estimate_.reply_hours,
         "disk_gb": estimate_.disk_gb,
         "stages": [json.loads(canonical_json(vars(stage))) for stage in estimate_.stages],
-    }  # fmt: skip
+    }

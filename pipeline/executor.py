@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -82,10 +83,12 @@ class RayExecutor:
 
     def __init__(self, run: Path, config: ExecutorConfig, pools: tuple[Pool, ...], event: Callable[..., None]) -> None:
         import ray
+        import ray.exceptions
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         self.ray = ray
+        self.failures = ray.exceptions
         self.run_folder = run
         self.event = event
         self.deadline_s = config.deadline_s
@@ -93,7 +96,7 @@ class RayExecutor:
         local: dict[str, Any] = {}
         if config.address == "local":
             local = {"object_store_memory": 128 * 2**20, "include_dashboard": False}
-        ray.init(address=config.address, logging_level="ERROR", log_to_driver=False, **local)
+        ray.init(address=config.address, logging_level=logging.ERROR, log_to_driver=False, **local)
         self.slots = [(pool, self._spawn(pool)) for pool in pools for _ in range(pool.count)]
 
     def _spawn(self, pool: Pool) -> Any:
@@ -119,9 +122,9 @@ class RayExecutor:
                 slot, cell = flying.pop(reference)
                 try:
                     record = self.ray.get(reference)
-                except self.ray.exceptions.RayTaskError as error:
+                except self.failures.RayTaskError as error:
                     raise WorkFailedError(f"{cell[0]}, part {cell[1]}: {error}") from error
-                except self.ray.exceptions.RayError as error:
+                except self.failures.RayError as error:
                     self._lost(slot, cell, error)
                     schedule.lose(cell)
                 else:

@@ -118,8 +118,7 @@ class Planner:
         emotions = tuple(emotion for emotion in able.emotions if emotion != "neutral")
         values = {"age": able.ages, "gender": able.genders, "emotion": emotions, "event": able.events}
         cells = {
-            family: tuple(LabelCell(family, value, ((family, value),)) for value in values[family])
-            for family in values
+            family: tuple(LabelCell(family, value, ((family, value),)) for value in values[family]) for family in values
         }
         families = self.manifest.plan.multi
         cells["multi"] = tuple(
@@ -136,7 +135,10 @@ class Planner:
         Raises:
             UserError: A language or label that the speaker cannot render, or a quota that cannot be met.
         """
-        for languages, who in ((self.capabilities.languages, "speak_query"), (self.reply_languages, "speak_reply")):
+        for languages, who in (
+            (self.capabilities.languages, "speak_query"),
+            (self.reply_languages, "speak_reply"),
+        ):
             if self.manifest.language not in languages:
                 raise UserError(
                     f"{self.file}: language: {who} cannot speak {self.manifest.language!r};"

@@ -45,7 +45,9 @@ def load_plugins(modules: tuple[str, ...], file: Path | str) -> None:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise UserError(f"{file}: plugins: {module!r} cannot be imported ({error}); is it on PYTHONPATH?") from error
+            raise UserError(
+                f"{file}: plugins: {module!r} cannot be imported ({error}); is it on PYTHONPATH?"
+            ) from error
 
 
 def engine_class(role: str, name: str) -> type[EngineConfig]:

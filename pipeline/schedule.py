@@ -52,7 +52,11 @@ class Schedule:
     def _offer(self, name: str, part: int) -> None:
         """Queue a cell if all that it waits for is there."""
         cell = (name, part)
-        if cell not in self.done and cell not in self.running and all((n, part) in self.done for n in self._needs[name]):
+        if (
+            cell not in self.done
+            and cell not in self.running
+            and all((n, part) in self.done for n in self._needs[name])
+        ):
             heapq.heappush(self._ready[name], self._rank[part])
 
     @property

@@ -1,8 +1,8 @@
 """`select`: thresholds to verdicts, on Beam; a barrier that sees every row's metadata and never its audio.
 
-    select/<key>/part-0007.parquet      a verdict per dialogue (`schema.VERDICT`)
-    select/<key>/statistics.json        counts, reasons, requested against recognised labels
-    select/current -> <key>
+select/<key>/part-0007.parquet      a verdict per dialogue (`schema.VERDICT`)
+select/<key>/statistics.json        counts, reasons, requested against recognised labels
+select/current -> <key>
 """
 
 from __future__ import annotations
@@ -37,7 +37,12 @@ def select_key(config: SelectConfig, families: Sequence[str], records: Records) 
     """Of everything that the verdicts depend on."""
     cells = [[records[part][stage].sha256 for stage in sorted(records[part])] for part in sorted(records)]
     return content_hash(
-        {"version": VERSION, "config": config.model_dump(mode="json"), "families": list(families), "cells": cells}
+        {
+            "version": VERSION,
+            "config": config.model_dump(mode="json"),
+            "families": list(families),
+            "cells": cells,
+        }
     )
 
 
@@ -63,7 +68,11 @@ def judge_part(
 
 
 def _tally(
-    turns: Sequence[Mapping[str, Any]], verdict: str, reasons: Sequence[str], error: str, families: Sequence[str]
+    turns: Sequence[Mapping[str, Any]],
+    verdict: str,
+    reasons: Sequence[str],
+    error: str,
+    families: Sequence[str],
 ) -> Iterable[str]:
     """Names of the counters that one dialogue raises: JSON lists, so that any label is safe in them."""
     first = turns[0]
@@ -172,7 +181,5 @@ def kept_ids(folder: Path, part: int, split: str, num_turns: int) -> list[str]:
     """Dialogues of one part that were kept, of one split and turn count, in order."""
     table = verdicts(folder, part).to_pylist()
     return [
-        row["id"]
-        for row in table
-        if row["verdict"] == KEPT and row["split"] == split and row["num_turns"] == num_turns
+        row["id"] for row in table if row["verdict"] == KEPT and row["split"] == split and row["num_turns"] == num_turns
     ]

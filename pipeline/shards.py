@@ -136,9 +136,9 @@ def write_shard(dag: Dag, ledger: Ledger, job: ShardJob) -> ShardRecord:
 
 
 def _write_tar(stream: Any, samples: Iterable[dict[str, Any]]) -> None:
-    import webdataset
+    from webdataset.writer import TarWriter
 
-    with webdataset.TarWriter(stream, encoder=False, compress=False, mtime=0) as writer:
+    with TarWriter(stream, encoder=False, compress=False, mtime=0) as writer:
         for sample in samples:
             writer.write(sample)
 
@@ -156,7 +156,10 @@ def _samples(
         for turns, _ in by_dialogue(*join_rows(ledger, records, columns)):
             if turns[0]["id"] not in wanted:
                 continue
-            sample: dict[str, Any] = {"__key__": turns[0]["id"], "json": canonical_json(sample_json(dag, turns))}
+            sample: dict[str, Any] = {
+                "__key__": turns[0]["id"],
+                "json": canonical_json(sample_json(dag, turns)),
+            }
             for row in turns:
                 turn = row["turn"]
                 sample[f"{turn}.query.flac"] = row["speak_query.audio"]

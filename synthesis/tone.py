@@ -68,9 +68,7 @@ class ToneSpeaker:
         symbols = np.array([*labels, *data])
         num = symbols.size * tonecode.SYMBOL_SAMPLES + 2 * tonecode.LEAD_SAMPLES
         if num > self.config.max_seconds * tonecode.SAMPLE_RATE:
-            raise ValueError(
-                f"the text takes {num / tonecode.SAMPLE_RATE:.0f} s, over {self.config.max_seconds:g} s"
-            )
+            raise ValueError(f"the text takes {num / tonecode.SAMPLE_RATE:.0f} s, over {self.config.max_seconds:g} s")
         _burn(self.config.cost)
         rng = np.random.default_rng([utterance.seed, zlib.crc32(utterance.voice.encode())])
         samples = rng.standard_normal(num, dtype=np.float32) * np.float32(10 ** (_NOISE_DBFS / 20))

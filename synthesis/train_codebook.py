@@ -88,9 +88,7 @@ def kmeans(points: np.ndarray, size: int, rounds: int, rng: np.random.Generator)
     return centroids
 
 
-def figures(
-    codec: KmeansCodec, centroids: np.ndarray, waves: list[tuple[np.ndarray, int]]
-) -> dict[str, float]:
+def figures(codec: KmeansCodec, centroids: np.ndarray, waves: list[tuple[np.ndarray, int]]) -> dict[str, float]:
     """Round-trip errors in dB of mel power, and token statistics, on renderings that were not trained on.
 
     Returns:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,9 +66,8 @@ def calls(folder: Path) -> list[str]:
 
 def echat(*args: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     """Run the command as a user does."""
-    return subprocess.run(
-        [ECHAT, *map(str, args)], capture_output=True, text=True, check=False, timeout=300, env=dict(os.environ), **kwargs
-    )  # fmt: skip
+    command = [ECHAT, *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **kwargs)
 
 
 def tree(folder: Path) -> dict[str, str]:

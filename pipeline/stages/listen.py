@@ -26,7 +26,13 @@ class Transcribe(Stage):
 
     name = "transcribe"
     version = 1
-    reads = ("script.query_text", "speak_query.audio", "script.reply_text", "speak_reply.audio", "plan.language")
+    reads = (
+        "script.query_text",
+        "speak_query.audio",
+        "script.reply_text",
+        "speak_reply.audio",
+        "plan.language",
+    )
     writes = schema.TRANSCRIPT
 
     @property
@@ -67,7 +73,7 @@ class Annotate(Stage):
     reads = ("speak_query.audio",)
 
     @property
-    def writes(self) -> pa.Schema:
+    def writes(self) -> pa.Schema:  # type: ignore[override]
         return schema.annotation(tuple(family for family, _ in self.annotators))
 
     @property

@@ -18,7 +18,6 @@ from manifests.ledger import CellRecord, Ledger
 from pipeline.planner import Block, Planner, label_counts
 from pipeline.stage import Stage, identity_digest
 
-
 _NAMESPACE = "echat.plan"
 
 

@@ -22,7 +22,8 @@ def refuse(*args: object, names: tuple[str, ...]) -> str:
     result = CliRunner().invoke(app, [str(arg) for arg in args])
     assert result.exit_code == 2, (result.exit_code, result.output, result.exception)
     lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: "), lines
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
     for name in names:
         assert name in lines[0], lines[0]
     return lines[0]
@@ -171,7 +172,13 @@ def mounted(folder: Path, *options: str):
 
 def test_a_read_only_output_is_refused(tone_yaml, tmp_path):
     with mounted(tmp_path / "disk", "-o", "ro"):
-        refuse("build", tone_yaml(), "--out", tmp_path / "disk" / "out", names=("read-only", str(tmp_path / "disk")))
+        refuse(
+            "build",
+            tone_yaml(),
+            "--out",
+            tmp_path / "disk" / "out",
+            names=("read-only", str(tmp_path / "disk")),
+        )
 
 
 @pytest.mark.parametrize("kind", ["inline", "ray"])
@@ -190,6 +197,7 @@ def test_a_full_disk_is_refused_and_the_run_goes_on_when_there_is_room(tone_yaml
 
 
 def test_help_and_version_load_no_heavy_library():
-    code = "import sys, pipeline.cli; print([m for m in ('ray', 'apache_beam', 'torch', 'pyarrow', 'numpy') if m in sys.modules])"
+    heavy = {"ray", "apache_beam", "torch", "pyarrow", "numpy", "pydantic"}
+    code = f"import sys, pipeline.cli; print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

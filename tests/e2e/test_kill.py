@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -40,10 +41,8 @@ def kill_all(driver: subprocess.Popen) -> None:
     """SIGKILL the driver and every process under it: Ray's daemons and the workers."""
     processes = psutil.Process(driver.pid).children(recursive=True)
     for process in [psutil.Process(driver.pid), *processes]:
-        try:
+        with suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            pass
     driver.wait()
 
 

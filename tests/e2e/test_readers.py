@@ -42,7 +42,8 @@ def test_webdataset_reads_every_sample(shards):
 def test_hugging_face_datasets_reads_splits_with_audio(shards, tmp_path):
     datasets = pytest.importorskip("datasets")
     files = {
-        split: [str(path) for path in sorted(shards.glob(f"{split}-*.tar"))] for split in ("train", "validation", "test")
+        split: [str(path) for path in sorted(shards.glob(f"{split}-*.tar"))]
+        for split in ("train", "validation", "test")
     }
     loaded = datasets.load_dataset("webdataset", data_files=files, cache_dir=str(tmp_path))
     assert sum(loaded[split].num_rows for split in loaded) == 40
@@ -56,9 +57,12 @@ def test_hugging_face_datasets_reads_splits_with_audio(shards, tmp_path):
 
 
 def test_tar_and_sha256sum_read_the_set(shards):
-    listing = subprocess.run(["tar", "tf", next(shards.glob("train-*.tar"))], capture_output=True, text=True, check=True)
+    listing = subprocess.run(
+        ["tar", "tf", next(shards.glob("train-*.tar"))], capture_output=True, text=True, check=True
+    )
     names = listing.stdout.split()
-    assert names[0].endswith(".0.query.flac") and names[3].endswith(".json")
+    assert names[0].endswith(".0.query.flac")
+    assert names[3].endswith(".json")
     check = subprocess.run(["sha256sum", "-c", "--quiet", "checksums.sha256"], cwd=shards, check=False)
     assert check.returncode == 0
 

@@ -143,7 +143,11 @@ def test_samples_hold_what_was_asked_heard_and_made(tone_yaml, tmp_path):
             assert query["wer"] == reply["wer"] == 0.0
             for role, utterance in (("query", query), ("reply", reply)):
                 samples, rate = decode_flac(members[f"{document['id']}.0.{role}.flac"])
-                assert rate == utterance["sample_rate"] == soundfile.info(io.BytesIO(members[f"{document['id']}.0.{role}.flac"])).samplerate
+                assert (
+                    rate
+                    == utterance["sample_rate"]
+                    == soundfile.info(io.BytesIO(members[f"{document['id']}.0.{role}.flac"])).samplerate
+                )
                 assert len(samples) / rate == pytest.approx(utterance["seconds"], abs=1e-4)
             tokens = np.load(io.BytesIO(members[f"{document['id']}.0.reply_tokens.npy"]))
             assert len(tokens) == reply["num_tokens"] == -(-int(reply["seconds"] * 1000) * 25 // 1000)

@@ -135,9 +135,7 @@ def test_every_word_is_in_the_recogniser_dictionary(bank):
     written = list(itertools.chain.from_iterable(texts(scenario) for scenario in bank.scenarios))
     for opener in itertools.chain.from_iterable(values.values() for values in bank.openers.values()):
         written.extend(opener.openers)
-    words = {
-        word for text in written for word in re.findall(r"[a-z']+", re.sub(r"\{\w+\}", " ", text.lower()))
-    }
+    words = {word for text in written for word in re.findall(r"[a-z']+", re.sub(r"\{\w+\}", " ", text.lower()))}
     assert len(words) > 1000
     assert not words - known
 

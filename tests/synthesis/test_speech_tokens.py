@@ -29,9 +29,7 @@ def _sound(seconds: float, rate: int = RATE, f0: float = 140.0) -> np.ndarray:
     [(0, 16000, 0), (1, 16000, 1), (640, 16000, 1), (641, 16000, 2), (960, 24000, 1), (961, 24000, 2),
      (44100, 44100, 25), (44101, 44100, 26)],
 )  # fmt: skip
-def test_there_are_25_tokens_a_second_rounded_up(
-    codec: KmeansCodec, num: int, rate: int, expected: int
-) -> None:
+def test_there_are_25_tokens_a_second_rounded_up(codec: KmeansCodec, num: int, rate: int, expected: int) -> None:
     tokens = codec.encode(np.zeros(num, np.float32), rate)
     assert tokens.shape == (expected,)
     assert tokens.dtype == np.int32

@@ -30,9 +30,7 @@ def test_the_same_utterance_sounds_the_same_after_others() -> None:
     assert np.abs(one.samples).max() <= 1.0
 
 
-@pytest.mark.parametrize(
-    "change", [{"seed": 2}, {"voice": "t_f_adult_1"}, {"emotion": "angry"}, {"text": "No."}]
-)
+@pytest.mark.parametrize("change", [{"seed": 2}, {"voice": "t_f_adult_1"}, {"emotion": "angry"}, {"text": "No."}])
 def test_whatever_differs_sounds_different(change: dict[str, object]) -> None:
     speaker = ToneConfig().open()
     base: dict[str, object] = {"text": TEXT, "voice": "t_f_adult_0", "seed": 1, "gender": "female"}
