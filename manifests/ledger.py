@@ -151,7 +151,7 @@ class Ledger:
             try:
                 # Audio is FLAC already; zstd would only cost time on it.
                 plain = {name for name in table.column_names if pa.types.is_large_binary(table.schema.field(name).type)}
-                codec = {name: "none" if name in plain else "zstd" for name in table.column_names}
+                codec: Any = {name: "none" if name in plain else "zstd" for name in table.column_names}
                 pq.write_table(table, spare, compression=codec, use_dictionary=False)
                 sync_file(spare)
                 digest = sha256(spare)
