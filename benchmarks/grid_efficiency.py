@@ -142,6 +142,7 @@ def main() -> None:
         "python": platform.python_version(),
         "ray": ray.__version__,
     }
+    RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")
     print(f"median ratio {ratio:.3f} (claim: at least 0.85) -> {RESULTS}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from pipeline.cell import CellJob
 from pipeline.dag import Dag, build_dag
 from pipeline.events import Events
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
+from pipeline.join import by_dialogue, join_rows
 from pipeline.lock import RunLock
 from pipeline.progress import Progress
 from pipeline.runner import Runner
@@ -23,6 +24,7 @@ from pipeline.schedule import Node, Schedule, big_first, relatives
 from pipeline.select import load_statistics, run_select
 from pipeline.shards import ShardJob, finish_layout, lay_out, open_layout, reuse_shards
 from pipeline.stages.plan import run_plan
+from pipeline.verdict import judge, judged_columns
 from pipeline.verify import Finding, verify_run
 
 SHARD = "shard"
@@ -100,6 +102,11 @@ class Grid:
             if record is not None:
                 have[name] = record
 
+    def cells(self, part: int) -> dict[str, CellRecord]:
+        """The committed cells of a part in the order of the stages, whatever order they were committed in."""
+        have = self.records[part]
+        return {name: have[name] for name in self.dag.by_name if name in have}
+
     @property
     def done(self) -> set[tuple[str, int]]:
         """Committed cells of the grid's stages."""
@@ -154,8 +161,9 @@ def _build(dag: Dag, run: Path, events: Events, quiet: bool) -> BuildResult:
     try:
         _make_grid(grid, executor, events, quiet)
         families = tuple(manifest.annotate)
-        select = run_select(ledger, manifest.select, families, grid.records, beam_args)
-        layout = lay_out(dag, select, grid.records)
+        records = {part: grid.cells(part) for part in grid.records}
+        select = run_select(ledger, manifest.select, families, records, beam_args)
+        layout = lay_out(dag, select, records)
         final, building = open_layout(run, layout)
         if not final.exists():
             left = reuse_shards(run / "shards", building, layout)
@@ -185,12 +193,22 @@ def _make_grid(grid: Grid, executor: _LazyExecutor, events: Events, quiet: bool)
     def done(cell: tuple[str, int], record: CellRecord) -> None:
         grid.records[cell[1]][cell[0]] = record
         progress.add(cell[0], record)
+        if len(grid.records[cell[1]]) == len(grid.dag.by_name):
+            progress.judge(_verdicts(grid, cell[1]))
         for failure in record.failures:
             events("row_quarantined", **{key: failure[key] for key in ("stage", "id", "turn", "type", "message")})
 
     if not schedule.finished:
         with Progress(before, quiet) as progress:
             executor.get().run(schedule, lambda cell: grid.job(cell, known_parts), done)
+
+
+def _verdicts(grid: Grid, part: int) -> Iterator[str]:
+    """What `select` will say of a finished part; metadata alone, so it costs the driver milliseconds."""
+    manifest = grid.dag.manifest
+    columns = judged_columns(tuple(manifest.annotate))
+    for turns, error in by_dialogue(*join_rows(grid.ledger, list(grid.cells(part).values()), columns)):
+        yield judge(turns, error, manifest.select)[0]
 
 
 class _LazyExecutor:

@@ -15,6 +15,10 @@ class Events:
 
     def __init__(self, run: Path) -> None:
         self.path = run / "events.jsonl"
+        # A killed writer may have left a line without its end.
+        if self.path.exists() and (data := self.path.read_bytes()) and not data.endswith(b"\n"):
+            with writing(self.path), self.path.open("ab") as stream:
+                stream.write(b"\n")
 
     def __call__(self, kind: str, **fields: Any) -> None:
         """Log one event; `fields` must be JSON."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from manifests.ledger import CellRecord
@@ -19,46 +21,46 @@ class StageProgress:
     """Counts of one stage; rates are of this build alone."""
 
     total: int
-    done: int = 0
-    made: int = 0
+    done: int
+    made_cells: int = 0
+    made_rows: int = 0
     audio_s: float = 0.0
+    busy_s: float = 0.0
     quarantined: int = 0
-    first: float | None = None
-    last: float = field(default_factory=time.monotonic)
+    first: float = 0.0
+    last: float = 0.0
 
     def add(self, record: CellRecord) -> None:
         """Count a cell that was committed just now."""
-        now = time.monotonic()
-        self.first = self.first if self.first is not None else now - record.metrics.get("wall_s", 0.0)
-        self.last = now
+        wall = record.metrics.get("wall_s", 0.0)
+        self.last = time.monotonic()
+        self.first = self.first or self.last - wall
         self.done += 1
-        self.made += record.metrics.get("made", 0)
+        self.made_cells += 1
+        self.busy_s += wall
+        self.made_rows += record.metrics.get("made", 0)
         self.audio_s += record.metrics.get("audio_s", 0.0)
         self.quarantined += len(record.failures)
 
     @property
-    def seconds(self) -> float:
-        """Since the stage's first cell was begun."""
-        return max(self.last - self.first, 1e-3) if self.first is not None else 0.0
-
-    def columns(self, eta: str) -> tuple[str, ...]:
-        """done/total, rows/s, audio seconds per second, ETA, quarantined."""
-        rows = f"{self.made / self.seconds:.1f}" if self.made else "-"
-        realtime = f"{self.audio_s / self.seconds:.2f}x" if self.audio_s else "-"
-        return f"{self.done}/{self.total}", rows, realtime, eta, str(self.quarantined)
+    def columns(self) -> tuple[str, ...]:
+        """Cells done and in all, rows a second, seconds of audio a second, rows quarantined."""
+        seconds = max(self.last - self.first, 1e-3)
+        rows = f"{self.made_rows / seconds:.2f}" if self.made_rows else "-"
+        realtime = f"{self.audio_s / seconds:.2f}x" if self.audio_s else "-"
+        return f"{self.done}/{self.total}", rows, realtime, str(self.quarantined)
 
 
 class Progress:
-    """Context manager; `add` each record, `note` what people should know."""
+    """Context manager around a build's grid: `add` each record, `judge` the verdicts of a finished part."""
 
     def __init__(self, stages: dict[str, tuple[int, int]], quiet: bool = False) -> None:
-        """Args: stages: cells and cells committed before, by stage, in order."""
+        """Args: stages: cells in all and cells committed before, by stage, in order."""
         self.stages = {name: StageProgress(total, done) for name, (total, done) in stages.items()}
-        self.before = {name: done for name, (_, done) in stages.items()}
+        self.verdicts: Counter[str] = Counter()
         self.quiet = quiet
-        self.started = time.monotonic()
-        self._last_plain = self.started
-        self._live = None
+        self.started = self._last_plain = time.monotonic()
+        self._live: Any = None
 
     def __enter__(self) -> Progress:
         if not self.quiet and sys.stderr.isatty():
@@ -86,31 +88,45 @@ class Progress:
         elif not self.quiet and time.monotonic() - self._last_plain > _PLAIN_EVERY_S:
             self._plain()
 
+    def judge(self, verdicts: Iterable[str]) -> None:
+        """Count verdicts as `select` will give them."""
+        self.verdicts.update(verdicts)
+
     def eta(self) -> str:
-        """Time left for all stages, from the share of cells done in this build; a dash while nothing is known."""
-        total = sum(stage.total for stage in self.stages.values())
-        before = sum(self.before.values())
-        done = sum(stage.done for stage in self.stages.values()) - before
-        if not done:
+        """Time left: the cells to make at the mean time of their stage, on as many workers as were busy so far."""
+        made = [stage for stage in self.stages.values() if stage.made_cells]
+        busy = sum(stage.busy_s for stage in made)
+        elapsed = time.monotonic() - self.started
+        if not busy:
             return "-"
-        left = (time.monotonic() - self.started) / done * (total - before - done)
-        return f"{int(left // 60)}:{int(left % 60):02d}"
+        mean = busy / sum(stage.made_cells for stage in made)
+        left = sum(
+            (stage.total - stage.done) * (stage.busy_s / stage.made_cells if stage.made_cells else mean)
+            for stage in self.stages.values()
+        )
+        seconds = left / max(busy / elapsed, 0.1)
+        return f"{int(seconds // 3600)}:{int(seconds // 60 % 60):02d}:{int(seconds % 60):02d}"
+
+    def _so_far(self) -> str:
+        counts = [f"{self.verdicts[name]} {name}" for name in ("kept", "rejected", "quarantined")]
+        return f"{', '.join(counts)} in this build, ETA {self.eta()}"
 
     def _plain(self) -> None:
         self._last_plain = time.monotonic()
-        parts = [f"{name} {stage.done}/{stage.total}" for name, stage in self.stages.items()]
-        bad = sum(stage.quarantined for stage in self.stages.values())
+        parts = []
+        for name, stage in self.stages.items():
+            cells, _, realtime, _ = stage.columns
+            parts.append(f"{name} {cells}{f' ({realtime} real time)' if stage.audio_s else ''}")
         elapsed = int(self._last_plain - self.started)
-        sys.stderr.write(f"[{elapsed:4d} s] {', '.join(parts)}; quarantined {bad}; ETA {self.eta()}\n")
+        sys.stderr.write(f"[{elapsed:4d} s] {', '.join(parts)}; {self._so_far()}\n")
         sys.stderr.flush()
 
-    def _table(self):
+    def _table(self) -> Any:
         from rich.table import Table
 
-        table = Table(title=f"ETA {self.eta()}", title_justify="left")
+        table = Table(title=self._so_far(), title_justify="left")
         for name in ("stage", "cells", "rows/s", "real time", "quarantined"):
             table.add_column(name, justify="left" if name == "stage" else "right")
         for name, stage in self.stages.items():
-            cells, rows, realtime, _, bad = stage.columns("")
-            table.add_row(name, cells, rows, realtime, bad)
+            table.add_row(name, *stage.columns)
         return table

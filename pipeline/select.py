@@ -30,7 +30,7 @@ from pipeline.verdict import KEPT, judge, judged_columns
 VERSION = 1
 
 Records = Mapping[int, Mapping[str, CellRecord]]
-"""Committed cells by part and stage."""
+"""Committed cells by part and stage; the stages in their order, for the first error of a row is the one named."""
 
 
 def select_key(config: SelectConfig, families: Sequence[str], records: Records) -> str:

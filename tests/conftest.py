@@ -18,10 +18,11 @@ ECHAT = Path(sys.executable).with_name("echat")
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a document with some keys changed, mappings merged."""
+    """A copy of a document with some keys changed; mappings are merged, but for quotas, engines and empty ones."""
     out = dict(base)
     for key, value in changes.items():
-        both = isinstance(value, dict) and value and isinstance(out.get(key), dict) and "engine" not in value
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        both = both and value and key != "quotas" and "engine" not in value
         out[key] = merged(out[key], value) if both else value
     return out
 

@@ -195,3 +195,12 @@ def test_statistics_count_what_was_heard(tone_yaml, tmp_path):
     heard = load_statistics(tmp_path / "out" / "select" / "current")["heard"]
     assert sum(sum(row.values()) for row in heard["emotion"].values()) == 40
     assert all(set(row) == {asked} for asked, row in heard["emotion"].items())
+
+
+def test_a_row_that_fails_twice_is_told_by_the_first_stage(tone_yaml, tmp_path, chaos):
+    """Which cell is committed first depends on the workers; which error is named must not."""
+    (chaos / "fault").write_text(json.dumps({"kind": "raise", "one_in": 1}))
+    result = run(tone_yaml(**CHAOS, plan={"quotas": {"neutral": 3}}), tmp_path / "out")
+    assert result.statistics["error"] == {"speak_query:RuntimeError": 3}
+    assert result.statistics["verdict"] == {"quarantined": 3}
+    assert result.findings == []
