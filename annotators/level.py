@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from annotators.audio import prepare
+from annotators.audio import checked, prepare
 from annotators.base import Quality, Rater, RaterConfig
 from manifests.engine import Throughput
 
@@ -39,7 +39,7 @@ class LevelRater:
     def rate(self, samples: np.ndarray, sample_rate: int) -> Quality:
         """Quality from frame levels."""
         wave = prepare(samples, sample_rate)
-        clipped = float(np.mean(np.abs(samples) >= 0.999))
+        clipped = float(np.mean(np.abs(checked(samples, sample_rate)) >= 0.999))
         frames = np.pad(wave, (0, -len(wave) % _FRAME)).reshape(-1, _FRAME)
         power = np.mean(frames.astype(np.float64) ** 2, axis=1)
         active = _db(power) > self.active_dbfs

@@ -77,8 +77,9 @@ class ToneAnnotator:
         """The label that the tones spell, with certainty; equal probabilities when they spell none."""
         symbols = read_symbols(samples, sample_rate)
         place = tonecode.FAMILIES.index(self.family)
-        value = tonecode.symbol_label(self.family, int(symbols[place])) if len(symbols) > place else NONE
+        heard = len(symbols) > place
+        value = tonecode.symbol_label(self.family, int(symbols[place])) if heard else NONE
         classes = (*CUES[self.family], NONE) if self.family == "event" else CUES[self.family]
-        if value in classes:
+        if heard and value in classes:
             return Label(value, {name: float(name == value) for name in classes}, {})
         return Label(NONE, dict.fromkeys(classes, 1 / len(classes)), {})

@@ -17,11 +17,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from manifests.errors import UserError, from_pydantic
 from manifests.labels import CUES, EMOTIONS, NONE, REPLY_EMOTIONS, SPLITS
+from manifests.yamlfile import load_yaml
 
 FOLDER = Path(__file__).parent / "scenarios"
 MAX_TEXT = 300
@@ -322,42 +322,8 @@ def _check_openers(openers: Mapping[str, Mapping[str, Opener]]) -> None:
                     raise ValueError(f"{family}.{value}: the opener {text!r} has a keyword of {other}")
 
 
-_BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Loader(_BaseLoader):
-    """The safe loader, which also refuses a key that a mapping has twice instead of taking the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                problem = f"the key {key.value!r} appears twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(file: Path) -> Any:
-    """Read a YAML file.
-
-    Raises:
-        UserError: It cannot be read; for a syntax error the message names the line and column, from 1.
-    """
-    try:
-        return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UserError(f"{file}{where}: is not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: is not valid YAML in UTF-8: {' '.join(str(error).split())}") from None
-
-
 def _load_scenarios(file: Path, complete: bool) -> tuple[Scenario, ...]:
-    items = _read_yaml(file)
+    items = load_yaml(file)
     if not items:
         raise UserError(f"{file}: the bank is empty: write at least one scenario")
     if not isinstance(items, list):
@@ -378,7 +344,7 @@ def _load_scenarios(file: Path, complete: bool) -> tuple[Scenario, ...]:
 
 
 def _load_openers(file: Path) -> dict[str, dict[str, Opener]]:
-    content = _read_yaml(file)
+    content = load_yaml(file)
     if not isinstance(content, dict) or not all(isinstance(values, dict) for values in content.values()):
         raise UserError(f"{file}: is not a mapping of cue families to values: begin it with 'emotion:'")
     openers: dict[str, dict[str, Opener]] = {}

@@ -26,7 +26,9 @@ def from_pydantic(file: str | Path, error: ValidationError, prefix: tuple[Any, .
     """Turn a pydantic error into one sentence that names the file, the key path and what is allowed."""
     problems = []
     for item in error.errors():
-        where = dotted((*prefix, *item["loc"])) or "the document"
+        # Pydantic names the branch of a union (`int`, `dict[str,int]`) as if it were a key.
+        keys = [key for key in item["loc"] if key not in ("int", "float") and "[" not in str(key)]
+        where = dotted((*prefix, *keys)) or "the document"
         kind, message = item["type"], item["msg"].removeprefix("Value error, ")
         if kind == "extra_forbidden":
             message = "is not a key that is known here"

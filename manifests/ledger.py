@@ -22,6 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ConfigDict, TypeAdapter
 
 from manifests.errors import UserError
 from manifests.files import fsync_folder, sha256, sync_file, temporary, write_exclusive, writing
@@ -44,6 +45,8 @@ class CellRecord:
         metrics: Rows made and copied, seconds of audio, wall seconds, worker, finish time.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     stage: str
     part: int
     key: str
@@ -54,6 +57,9 @@ class CellRecord:
     failures: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
+
+
+_RECORD = TypeAdapter(CellRecord)
 
 
 class Ledger:
@@ -98,7 +104,7 @@ class Ledger:
 
     def _read(self, path: Path) -> CellRecord | None:
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_bytes()
         except FileNotFoundError:
             return None
         try:
@@ -109,8 +115,13 @@ class Ledger:
                     f"{path}: is a record of format {version}, this version reads format {FORMAT};"
                     f" build into a new folder, or use the version that wrote it"
                 )
-            return CellRecord(**document)
-        except (json.JSONDecodeError, TypeError, AttributeError) as error:
+            record = _RECORD.validate_json(text, strict=True)
+            if not path.name.startswith(f"part-{record.part:04d}@{record.key}.") or path.parent.name != record.stage:
+                raise ValueError("the record is of another cell")
+            return record
+        except UserError:
+            raise
+        except (ValueError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path}: is not a readable record; delete this file and run build again to make the cell anew"
             ) from error
@@ -151,7 +162,7 @@ class Ledger:
             try:
                 # Audio is FLAC already; zstd would only cost time on it.
                 plain = {name for name in table.column_names if pa.types.is_large_binary(table.schema.field(name).type)}
-                codec: Any = {name: "none" if name in plain else "zstd" for name in table.column_names}
+                codec: Any = {path: "none" if path in plain else "zstd" for path in _leaves(table.schema)}
                 pq.write_table(table, spare, compression=codec, use_dictionary=False)
                 sync_file(spare)
                 digest = sha256(spare)
@@ -162,11 +173,11 @@ class Ledger:
                 spare.unlink(missing_ok=True)
             fsync_folder(folder)
         record = CellRecord(stage, part, key, data.name, digest, size, table.num_rows, failures, metrics)
-        if write_exclusive(self._record_path(stage, part, key), canonical_json(asdict(record))):
-            return record
-        winner = self.find(stage, part, key)
-        assert winner is not None, "a record that could not be created must exist"
-        return winner
+        while not write_exclusive(self._record_path(stage, part, key), canonical_json(asdict(record))):
+            winner = self.find(stage, part, key)  # removes a record whose data is gone
+            if winner is not None:
+                return winner
+        return record
 
     def load(self, record: CellRecord, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a cell's table, or some of its columns.
@@ -192,10 +203,17 @@ class Ledger:
     def retire(self, record: CellRecord) -> None:
         """Set a record aside so that the cell is made again; its good rows will be copied."""
         path = self._record_path(record.stage, record.part, record.key)
-        number = len(list(path.parent.glob(f"{path.stem}.retired-*.json")))
+        earlier = [_NAME.fullmatch(old.name) for old in path.parent.glob(f"{path.stem}.retired-*.json")]
+        number = max((int(match[3]) for match in earlier if match and match[3]), default=-1) + 1
         with writing(path):
             os.replace(path, path.with_name(f"{path.stem}.retired-{number}.json"))
             fsync_folder(path.parent)
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    """Parquet's names of the columns; those of a list are its elements."""
+    lists = {field.name for field in schema if pa.types.is_list(field.type)}
+    return [f"{name}.list.element" if name in lists else name for name in schema.names]
 
 
 def _short(error: Exception) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -19,8 +21,19 @@ from pydantic import (
 
 from manifests.errors import UserError, from_pydantic
 from manifests.labels import CUES, LANGUAGES, SPLITS, TASKS
+from manifests.yamlfile import load_yaml
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
+
+
+def _number(value: float) -> float:
+    if math.isnan(value):
+        raise ValueError("is not a number: no value is above or below it, so it would switch the threshold off")
+    return value
+
+
+Limit = Annotated[float, AfterValidator(_number)]
+"""A threshold; infinite is allowed and means none."""
 
 
 class Strict(BaseModel):
@@ -90,18 +103,29 @@ class PlanConfig(Strict):
 class SelectConfig(Strict):
     """Thresholds that a dialogue must pass; every one that it fails is a reason."""
 
-    query_wer_max: float = 0.3
-    reply_wer_max: float = 0.3
-    query_seconds: tuple[float, float] = (0.2, 30.0)
+    query_wer_max: Limit = 0.3
+    reply_wer_max: Limit = 0.3
+    query_seconds: tuple[Limit, Limit] = (0.2, 30.0)
     """Shortest and longest query; a speech tokenizer and an encoder take 30 s at most."""
-    reply_seconds: tuple[float, float] = (0.2, 30.0)
+    reply_seconds: tuple[Limit, Limit] = (0.2, 30.0)
     speech_ratio_min: Ratio = 0.3
     clipped_ratio_max: Ratio = 0.01
-    snr_db_min: float = 10.0
+    snr_db_min: Limit = 10.0
     agree: tuple[str, ...] = ()
     """Cue families whose recognised label must equal the requested one, wherever one was requested."""
     confidence_min: dict[str, Ratio] = {}
     """Least probability of the recognised label, per family of `agree`."""
+
+    @model_validator(mode="after")
+    def _sense(self) -> SelectConfig:
+        for name in ("query_seconds", "reply_seconds"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} needs the smaller number first")
+        idle = [family for family in self.confidence_min if family not in self.agree]
+        if idle:
+            raise ValueError(f"confidence_min.{idle[0]} has no effect: name {idle[0]} in agree too, or remove it")
+        return self
 
 
 class ShardConfig(Strict):
@@ -176,24 +200,6 @@ class RunManifest(Strict):
         return self
 
 
-def load_yaml(file: Path) -> Any:
-    """Parse a YAML file; a syntax error becomes one sentence with line and column.
-
-    Raises:
-        UserError: The file is missing or is not YAML.
-    """
-    try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: is not UTF-8 text (byte {error.start})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else str(file)
-        raise UserError(f"{where}: is not valid YAML ({getattr(error, 'problem', None) or error})") from error
-
-
 def shipped_runs() -> dict[str, Path]:
     """The run manifests that ship, by name."""
     return {Path(str(path)).stem: Path(str(path)) for path in (files("manifests") / "runs").iterdir()}
@@ -204,7 +210,7 @@ def load_run(file: Path) -> RunManifest:
 
     Paths inside it are relative to the file. Raises `UserError` with file, key path and what is allowed.
     """
-    if not file.exists() and str(file) in shipped_runs():
+    if not file.is_file() and str(file) in shipped_runs():
         file = shipped_runs()[str(file)]
     document = load_yaml(file)
     if not isinstance(document, dict):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from manifests.errors import UserError
 from manifests.ids import content_hash
-from manifests.labels import AGES, GENDERS, SPLITS
+from manifests.labels import AGES, GENDERS, LANGUAGES, SPLITS
 
 _COLUMNS = ("voice", "role", "split", "language", "gender", "age", "speaker", "licence")
 
@@ -44,20 +44,31 @@ class VoiceTable:
         """
         file = path or Path(str(files("manifests") / "voices" / f"{name}.csv"))
         try:
-            text = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8-sig")  # spreadsheets put a byte order mark before the header
         except OSError as error:
             raise UserError(f"{file}: the voice table cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{file}: the voice table is not UTF-8 text (byte {error.start})") from error
         reader = csv.DictReader(text.splitlines())
         missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
         if missing:
             raise UserError(f"{file}: the voice table lacks the column(s) {', '.join(missing)}")
-        voices = []
+        voices: list[Voice] = []
+        names: set[str] = set()
+        homes: dict[str, str] = {}
         for row in reader:
             voice = Voice(**{column: (row[column] or "").strip() for column in _COLUMNS})
-            _check(voice, f"{file}:{reader.line_num}")
+            where = f"{file}:{reader.line_num}"
+            _check(voice, where)
+            if voice.voice in names:
+                raise UserError(f"{where}: the voice {voice.voice!r} stands twice; names must be unique")
+            if voice.role == "query" and homes.setdefault(voice.speaker, voice.split) != voice.split:
+                raise UserError(
+                    f"{where}: the speaker {voice.speaker!r} is in the splits {homes[voice.speaker]} and"
+                    f" {voice.split}; all voices of a speaker belong to one split"
+                )
+            names.add(voice.voice)
             voices.append(voice)
-        if len({voice.voice for voice in voices}) != len(voices):
-            raise UserError(f"{file}: a voice name stands twice; names must be unique")
         return cls(file, tuple(sorted(voices, key=lambda voice: voice.voice)))
 
     def queries(self, split: str, language: str, age: str | None, gender: str | None) -> list[Voice]:
@@ -79,7 +90,7 @@ class VoiceTable:
 
 
 def _check(voice: Voice, where: str) -> None:
-    allowed = {"role": ("query", "reply"), "gender": GENDERS, "age": AGES}
+    allowed = {"role": ("query", "reply"), "language": LANGUAGES, "gender": GENDERS, "age": AGES}
     if voice.role == "query":
         allowed["split"] = SPLITS
     for column, values in allowed.items():

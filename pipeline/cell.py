@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import os
 import socket
 import time
@@ -164,7 +166,7 @@ def _process(
     except Exception as error:
         if len(places) == 1:
             trace = "".join(traceback.format_exception(error))[-_MAX_TEXT:]
-            yield places[0], _Failure(type(error).__name__, str(error)[:1000], trace)
+            yield places[0], _Failure(type(error).__name__, _plain(str(error)[:1000]), _plain(trace))
             return
         half = len(places) // 2
         yield from _process(worker, stage, rows, places[:half], crumb)
@@ -173,16 +175,42 @@ def _process(
     yield from zip(places, checked, strict=True)
 
 
+def _plain(text: str) -> str:
+    """Text that UTF-8 can hold: an engine's message may carry half a character."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _checked(stage: Stage, result: Mapping[str, Any]) -> dict[str, Any]:
     """One output row with exactly the declared columns, each of its type."""
     names = stage.writes.names
     if set(result) != set(names):
         raise ValueError(f"the engine wrote {sorted(result)} where the stage declares {sorted(names)}")
     for item in stage.writes:
-        if result[item.name] is None:
-            raise ValueError(f"the engine left {item.name} empty")
-        pa.array([result[item.name]], item.type)
+        _check_value(item.name, result[item.name], item.type)
     return dict(result)
+
+
+def _check_value(name: str, value: Any, kind: pa.DataType) -> None:
+    """Refuse what Arrow would convert in silence: 1.5 to 1, text to a list of letters; and what is no number."""
+    if pa.types.is_list(kind):
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"the engine wrote {type(value).__name__} to {name}, which holds {kind}")
+        for item in value:
+            _check_value(name, item, kind.value_type)
+        return
+    if value is None:
+        raise ValueError(f"the engine left {name} empty")
+    if pa.types.is_floating(kind):
+        fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if fits and not math.isfinite(value):
+            raise ValueError(f"the engine wrote {value} to {name}")
+    elif pa.types.is_integer(kind):
+        fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    else:
+        fits = isinstance(value, str if pa.types.is_string(kind) else bytes)
+    if not fits:
+        raise ValueError(f"the engine wrote {type(value).__name__} to {name}, which holds {kind}")
+    pa.scalar(value, kind)
 
 
 def _table(

@@ -30,7 +30,7 @@ class Events:
 def last_events(run: Path, number: int = 5) -> list[dict[str, Any]]:
     """The newest events; a torn last line of a killed writer is left out."""
     try:
-        lines = (run / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (run / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
     events = []

@@ -21,9 +21,9 @@ STALE_S = 60.0
 def read_lock(run: Path) -> dict[str, Any] | None:
     """Who holds the folder, and since when it was heard of; None when nobody does."""
     try:
-        text = (run / "run.lock").read_text()
-        return json.loads(text) if text else None
-    except (OSError, json.JSONDecodeError):
+        holder = json.loads((run / "run.lock").read_bytes())
+        return {"host": str(holder["host"]), "pid": int(holder["pid"]), "heartbeat": float(holder["heartbeat"])}
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -53,7 +53,11 @@ class RunLock:
         if elsewhere and holder and time.time() - holder["heartbeat"] < STALE_S:
             os.close(self._handle)
             raise UserError(self._refusal(holder))
-        self._beat()
+        try:
+            self._beat()
+        except UserError:
+            os.close(self._handle)
+            raise
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
         self._thread.start()
         return self

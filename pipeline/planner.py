@@ -266,11 +266,13 @@ class Planner:
     def _units(self, block: Block) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Per row: the seed that a contrastive pair shares, the row's own seed, and the pair's name if both are in."""
         cells, counts = self.cells[block.task], self.counts
-        share = self.manifest.plan.contrastive
+        # With an odd number of labels one of them has no partner in each round.
+        odd = len(cells) / (len(cells) - 1) if len(cells) > 1 and len(cells) % 2 else 1.0
+        share = min(1.0, self.manifest.plan.contrastive * odd)
         units, seeds, pairs = [], [], []
         for number in range(block.start, block.stop):
             other = None
-            if int((number + 1) * share) > int(number * share):
+            if int((number + 1) * share + 0.5) > int(number * share + 0.5):
                 other = partner(block.index, number, len(cells))
             if other is None:
                 unit = (self.manifest.seed, "single", block.task, cells[block.index].name, number)

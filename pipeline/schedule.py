@@ -25,10 +25,11 @@ class Schedule:
 
     Args:
         nodes: Stages in topological order.
-        parts: Parts, the biggest first; every stage takes them in this order, which is why the cap on running
-            ahead cannot lock up: a stage that waits for two inputs waits for the same parts of both.
+        parts: Parts, the biggest first; every stage takes them in this order.
         done: Cells that are committed already.
-        ahead: Parts by which a stage may run ahead of the slowest stage that reads it.
+        ahead: How far a stage may run ahead of the slowest stage that reads it: it may begin a part only if fewer
+            than `ahead` parts, in their order, lie between it and the first part which that reader lacks. So the
+            first part that is not finished can always go on, and the cap cannot lock up.
     """
 
     nodes: Sequence[Node]
@@ -43,11 +44,19 @@ class Schedule:
         self._readers = {name: [other for other, needs in self._needs.items() if name in needs] for name in known}
         self._rank = {part: rank for rank, part in enumerate(self.parts)}
         self._finished = {name: sum((name, part) in self.done for part in self.parts) for name in known}
-        self._started = dict(self._finished)
+        self._first = dict.fromkeys(known, 0)  # rank of the first part that a stage lacks
+        for name in known:
+            self._advance(name)
         self._ready: dict[str, list[int]] = {name: [] for name in known}
         for name in known:
             for part in self.parts:
                 self._offer(name, part)
+
+    def _advance(self, name: str) -> None:
+        rank = self._first[name]
+        while rank < len(self.parts) and (name, self.parts[rank]) in self.done:
+            rank += 1
+        self._first[name] = rank
 
     def _offer(self, name: str, part: int) -> None:
         """Queue a cell if all that it waits for is there."""
@@ -67,37 +76,34 @@ class Schedule:
     @property
     def finished(self) -> bool:
         """Whether every cell is committed."""
-        return len(self.done) >= self.total and not self.running
+        return sum(self._finished.values()) == self.total and not self.running
 
     def next(self, pool: str) -> tuple[str, int] | None:
         """The cell that a free worker of a pool should make now, or None; it counts as running from here on."""
         for node in reversed(self.nodes):
             ready = self._ready[node.name]
-            if node.pool == pool and ready and not self._too_far(node.name):
+            if node.pool == pool and ready and not self._too_far(node.name, ready[0]):
                 cell = (node.name, self.parts[heapq.heappop(ready)])
                 self.running.add(cell)
-                self._started[node.name] += 1
                 return cell
         return None
 
-    def _too_far(self, name: str) -> bool:
+    def _too_far(self, name: str, rank: int) -> bool:
         readers = self._readers[name]
-        if not readers:
-            return False
-        return self._started[name] - min(self._finished[reader] for reader in readers) >= self.ahead
+        return bool(readers) and rank >= min(self._first[reader] for reader in readers) + self.ahead
 
     def finish(self, cell: tuple[str, int]) -> None:
         """A running cell is committed; its readers may be ready now."""
         self.running.discard(cell)
         self.done.add(cell)
         self._finished[cell[0]] += 1
+        self._advance(cell[0])
         for reader in self._readers[cell[0]]:
             self._offer(reader, cell[1])
 
     def lose(self, cell: tuple[str, int]) -> None:
         """A running cell's worker is gone; the cell waits again."""
         self.running.discard(cell)
-        self._started[cell[0]] -= 1
         self._offer(*cell)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -9,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 import pyarrow as pa
 
 from manifests.engine import EngineConfig, Throughput
-from manifests.ids import canonical_json, content_hash
+from manifests.ids import content_hash
 
 Row = Mapping[str, Any]
 """A row's input columns by qualified name (`script.query_text`), beside `id` and `turn`."""
@@ -103,4 +104,4 @@ def value_bytes(value: Any) -> bytes:
         return b"\x01" + value
     if isinstance(value, str):
         return b"\x02" + value.encode()
-    return b"\x03" + canonical_json(value)
+    return b"\x03" + json.dumps(value, sort_keys=True).encode()  # unlike ids, also for NaN

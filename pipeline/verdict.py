@@ -46,10 +46,11 @@ def judge(turns: Sequence[Mapping[str, Any]], error: str, config: SelectConfig) 
 
 
 def _misses(row: Mapping[str, Any], config: SelectConfig) -> list[str]:
+    # Each test asks whether the value passes, so that NaN, which compares with nothing, does not.
     reasons = []
     for role, limit in (("query", config.query_wer_max), ("reply", config.reply_wer_max)):
         wer = row[f"transcribe.{role}_wer"]
-        if wer > limit:
+        if not wer <= limit:
             reasons.append(f"{role}_wer {wer:.3f} > {limit:g}")
     for role, (low, high) in (("query", config.query_seconds), ("reply", config.reply_seconds)):
         seconds = row[f"speak_{role}.seconds"]
@@ -57,11 +58,11 @@ def _misses(row: Mapping[str, Any], config: SelectConfig) -> list[str]:
             reasons.append(f"{role}_seconds {seconds:.2f} not in {low:g}..{high:g}")
     for role in ("query", "reply"):
         ratio, clipped, snr = (row[f"rate.{role}_{name}"] for name in ("speech_ratio", "clipped_ratio", "snr_db"))
-        if ratio < config.speech_ratio_min:
+        if not ratio >= config.speech_ratio_min:
             reasons.append(f"{role}_speech_ratio {ratio:.3f} < {config.speech_ratio_min:g}")
-        if clipped > config.clipped_ratio_max:
+        if not clipped <= config.clipped_ratio_max:
             reasons.append(f"{role}_clipped_ratio {clipped:.4f} > {config.clipped_ratio_max:g}")
-        if snr < config.snr_db_min:
+        if not snr >= config.snr_db_min:
             reasons.append(f"{role}_snr_db {snr:.1f} < {config.snr_db_min:g}")
     for family in config.agree:
         asked, heard = row[f"plan.{family}"], row[f"annotate.heard_{family}"]
@@ -69,6 +70,6 @@ def _misses(row: Mapping[str, Any], config: SelectConfig) -> list[str]:
         if family == "event" or asked != NONE:
             if heard != asked:
                 reasons.append(f"{family}_disagrees heard {heard}, asked {asked}")
-            elif sure < config.confidence_min.get(family, 0.0):
-                reasons.append(f"{family}_unsure {sure:.3f} < {config.confidence_min[family]:g}")
+            elif not sure >= config.confidence_min.get(family, 0.0):
+                reasons.append(f"{family}_unsure {sure:.3f} < {config.confidence_min.get(family, 0.0):g}")
     return reasons

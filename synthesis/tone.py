@@ -112,6 +112,8 @@ class ToneCodec:
         """Symbols of a waveform of the tone speaker; see `SpeechCodec.encode`."""
         if sample_rate != tonecode.SAMPLE_RATE:
             raise ValueError(f"the tone code runs at {tonecode.SAMPLE_RATE} Hz, not {sample_rate}")
+        if not np.isfinite(samples).all():
+            raise ValueError("the waveform has samples that are NaN or infinite")
         return tonecode.read(samples).astype(np.int32)
 
     def decode(self, tokens: np.ndarray) -> Speech:

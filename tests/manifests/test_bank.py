@@ -309,8 +309,8 @@ def test_missing_id_and_repeated_id(tmp_path):
 
 
 WRONG_FILES = {
-    "syntax": (b"- id: a\n  query: [open\n", ("line 3, column 1", "not valid YAML")),
-    "repeated key": (b"- id: a\n  id: b\n", ("line 2, column 3", "'id' appears twice")),
+    "syntax": (b"- id: a\n  query: [open\n", (":3:1: ", "not valid YAML")),
+    "repeated key": (b"- id: a\n  id: b\n", (":2:3: ", "'id' stands twice")),
     "no list": (b"id: a\n", ("is not a list",)),
     "item that is no mapping": (b"- hello\n", ("[0]",)),
     "empty": (b"", ("the bank is empty",)),

@@ -237,15 +237,16 @@ def test_as_many_rows_are_paired_as_asked(task: str, quota: int, contrastive: fl
 
 @pytest.mark.parametrize("contrastive", [0.25, 0.5, 1.0])
 @pytest.mark.parametrize(("task", "labels"), [("age", 3), ("event", 7)])
-def test_with_an_odd_number_of_labels_one_in_turn_has_no_partner(task: str, labels: int, contrastive: float) -> None:
+def test_an_odd_number_of_labels_is_paired_as_much_as_asked_or_can_be(
+    task: str, labels: int, contrastive: float
+) -> None:
     plan = drawn(planning({task: labels * 100}, contrastive=contrastive))
     share = sum(bool(row["pair"]) for row in plan) / len(plan)
-    assert share == pytest.approx(contrastive * (labels - 1) / labels, abs=0.02)
+    assert share == pytest.approx(min(contrastive, (labels - 1) / labels), abs=0.02)
     paired = Counter(label(row) for row in plan if row["pair"])
-    assert max(paired.values()) < 1.2 * min(paired.values())
+    assert max(paired.values()) < 1.4 * min(paired.values())
 
 
-@pytest.mark.xfail(strict=True, reason="labels that sit out a round are not paired in another: 0.33 for 0.5 of ages")
 def test_as_many_ages_are_paired_as_asked() -> None:
     plan = drawn(planning({"age": 300}, contrastive=0.5))
     assert sum(bool(row["pair"]) for row in plan) / len(plan) == pytest.approx(0.5, abs=0.05)

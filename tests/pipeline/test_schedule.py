@@ -241,10 +241,6 @@ def test_the_real_grid_is_made_from_nothing(parts: int, ahead: int, workers: int
     assert play(game)[-1].kind == "end"
 
 
-STUCK = "the cap counts cells, whichever parts they are: two inputs of a stage can be ahead in different parts"
-
-
-@pytest.mark.xfail(strict=True, reason=STUCK)
 @pytest.mark.parametrize("ahead", [1, 16])
 def test_a_replay_of_rows_that_failed_in_either_voice_is_made(ahead: int) -> None:
     """Queries failed in `ahead` parts and replies in as many others; their cells were set aside."""
@@ -257,7 +253,6 @@ def test_a_replay_of_rows_that_failed_in_either_voice_is_made(ahead: int) -> Non
     assert play(Game(GRID, parts, frozenset(done), ahead, 2, 0, 0.0))[-1].kind == "end"
 
 
-@pytest.mark.xfail(strict=True, reason=STUCK)
 def test_a_long_chain_beside_a_short_one_is_made_from_nothing() -> None:
     """Two slow cells of the chain a0, a1, a2, c keep parts 0 and 1 back, and c makes 2 and 3 meanwhile."""
     chain = [Node("a0", (), "main"), Node("a1", ("a0",), "main"), Node("a2", ("a1",), "main")]
