@@ -21,9 +21,9 @@ def temporary(path: Path) -> Path:
     return path.parent / f"{TEMPORARY}{os.getpid()}-{time.monotonic_ns()}-{path.name}"
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make renames and links in a folder survive a power loss."""
-    handle = os.open(folder, os.O_RDONLY)
+def fsync(path: Path) -> None:
+    """Force a finished file to disk; of a folder, make its renames and links survive a power loss."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -39,7 +39,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.replace(spare, path)
         finally:
             spare.unlink(missing_ok=True)
-        fsync_folder(path.parent)
+        fsync(path.parent)
 
 
 def write_exclusive(path: Path, data: bytes) -> bool:
@@ -54,7 +54,7 @@ def write_exclusive(path: Path, data: bytes) -> bool:
                 return False
         finally:
             spare.unlink(missing_ok=True)
-        fsync_folder(path.parent)
+        fsync(path.parent)
         return True
 
 
@@ -63,15 +63,6 @@ def _write_synced(path: Path, data: bytes) -> None:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def sync_file(path: Path) -> None:
-    """Force a finished file to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def sha256(path: Path) -> str:

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from pydantic import ConfigDict, TypeAdapter
 
 from manifests.errors import UserError
-from manifests.files import fsync_folder, sha256, sync_file, temporary, write_exclusive, writing
+from manifests.files import fsync, sha256, temporary, write_exclusive, writing
 from manifests.ids import canonical_json
 from manifests.schema import SCHEMA_VERSION
 
@@ -164,14 +164,14 @@ class Ledger:
                 plain = {name for name in table.column_names if pa.types.is_large_binary(table.schema.field(name).type)}
                 codec: Any = {path: "none" if path in plain else "zstd" for path in _leaves(table.schema)}
                 pq.write_table(table, spare, compression=codec, use_dictionary=False)
-                sync_file(spare)
+                fsync(spare)
                 digest = sha256(spare)
                 size = spare.stat().st_size
                 data = folder / f"part-{part:04d}@{key}.{digest[:12]}.parquet"
                 os.replace(spare, data)
             finally:
                 spare.unlink(missing_ok=True)
-            fsync_folder(folder)
+            fsync(folder)
         record = CellRecord(stage, part, key, data.name, digest, size, table.num_rows, failures, metrics)
         while not write_exclusive(self._record_path(stage, part, key), canonical_json(asdict(record))):
             winner = self.find(stage, part, key)  # removes a record whose data is gone
@@ -207,7 +207,7 @@ class Ledger:
         number = max((int(match[3]) for match in earlier if match and match[3]), default=-1) + 1
         with writing(path):
             os.replace(path, path.with_name(f"{path.stem}.retired-{number}.json"))
-            fsync_folder(path.parent)
+            fsync(path.parent)
 
 
 def _leaves(schema: pa.Schema) -> list[str]:

@@ -60,6 +60,17 @@ def _sentences(verbose: bool) -> Iterator[None]:
     raise typer.Exit(code)
 
 
+def _load(run: Path) -> Any:
+    """The DAG of a run manifest, checked."""
+    from manifests.run import load_run
+    from pipeline.build import check_pools
+    from pipeline.dag import build_dag
+
+    dag = build_dag(load_run(run), run)
+    check_pools(dag, run)
+    return dag
+
+
 def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
@@ -102,11 +113,9 @@ def doctor(
 ) -> None:
     """Say what can run here, and the fix for what cannot. Exit 1 if the named run cannot."""
     with _sentences(verbose):
-        from manifests.run import load_run
-        from pipeline.dag import build_dag
         from pipeline.doctor import engine_checks, machine_checks
 
-        dag = build_dag(load_run(run), run) if run else None
+        dag = _load(run) if run else None
         machine, engines = machine_checks(Path.cwd()), engine_checks(dag)
         if as_json:
             _print_json([{**vars(check), "ok": check.ok} for check in (*machine, *engines)])
@@ -129,17 +138,13 @@ def plan(
 ) -> None:
     """Count the dialogues, estimate audio, disk and core-hours, and refuse what cannot be placed (exit 2)."""
     with _sentences(verbose):
-        from manifests.run import load_run
-        from pipeline.build import check_engines, check_pools
-        from pipeline.dag import build_dag
+        from pipeline.build import check_engines
         from pipeline.estimate import as_json as to_json
         from pipeline.estimate import check_placement, estimate
         from pipeline.stages.plan import count_plan
 
-        manifest = load_run(run)
-        dag = build_dag(manifest, run)
-        check_pools(dag, run)
-        counts = count_plan(dag.planner, manifest.executor.beam)
+        dag = _load(run)
+        counts = count_plan(dag.planner, dag.manifest.executor.beam)
         figures = estimate(dag)
         if as_json:
             _print_json(to_json(figures, counts))
@@ -213,17 +218,12 @@ def build(
 ) -> None:
     """Run or resume a manifest into a folder of verified shards."""
     with _sentences(verbose):
-        from manifests.run import load_run
         from pipeline.build import build as run_build
-        from pipeline.build import check_pools
-        from pipeline.dag import build_dag
         from pipeline.estimate import check_placement
 
-        manifest = load_run(run)
-        dag = build_dag(manifest, run)
-        check_pools(dag, run)
+        dag = _load(run)
         check_placement(dag)
-        _finish(out, run_build(manifest, run, out, quiet), as_json)
+        _finish(out, run_build(dag.manifest, run, out, quiet), as_json)
 
 
 @app.command()

@@ -89,7 +89,7 @@ def _mean_chars(dag: Dag) -> tuple[float, float]:
     for (task, label), count in counts.items():
         index = [cell.name for cell in planner.cells[task]].index(label)
         rows = planner.rows(Block(task, index, 0, min(count, max(1, _SAMPLE_ROWS // len(counts)))))
-        texts = [worker.compose(dict(zip(names, row, strict=True))) for row in rows]
+        texts = [worker.make(dict(zip(names, row, strict=True))) for row in rows]
         for place, role in enumerate(("query_text", "reply_text")):
             totals[place] += count * sum(len(text[role]) for text in texts) / len(texts)
     return totals[0] / planner.num_dialogues, totals[1] / planner.num_dialogues

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests import schema
-from manifests.files import fsync_folder, temporary, write_atomic, writing
+from manifests.files import fsync, temporary, write_atomic, writing
 from manifests.ids import canonical_json, content_hash
 from manifests.ledger import CellRecord, Ledger
 from manifests.run import SelectConfig
@@ -146,7 +146,7 @@ def run_select(
                 shutil.rmtree(spare)  # somebody else was first, with the same content
                 if not folder.exists():
                     raise
-            fsync_folder(root)
+            fsync(root)
     point_current(root, key)
     return folder
 
@@ -164,7 +164,7 @@ def point_current(root: Path, key: str) -> None:
         spare = temporary(link)
         spare.symlink_to(key)
         os.replace(spare, link)
-        fsync_folder(root)
+        fsync(root)
 
 
 def load_statistics(folder: Path) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from manifests.files import fsync_folder, sha256, sync_file, temporary, write_atomic, writing
+from manifests.files import fsync, sha256, temporary, write_atomic, writing
 from manifests.ids import canonical_json, content_hash
 from manifests.labels import SPLITS
 from manifests.ledger import Ledger
@@ -115,7 +115,7 @@ def write_shard(dag: Dag, ledger: Ledger, job: ShardJob) -> ShardRecord:
         try:
             with spare.open("wb") as stream:
                 _write_tar(stream, _samples(dag, ledger, Path(job.select), spec, seconds))
-            sync_file(spare)
+            fsync(spare)
             os.replace(spare, path)
         finally:
             spare.unlink(missing_ok=True)
@@ -241,7 +241,7 @@ def finish_layout(dag: Dag, final: Path, building: Path, layout: Sequence[Mappin
             lines = [f"{hashes.get(name) or sha256(spare / name)}  {name}\n" for name in [*names, "dataset.json"]]
             write_atomic(spare / "checksums.sha256", "".join(lines).encode())
             os.rename(spare, final)
-            fsync_folder(final.parent)
+            fsync(final.parent)
     shutil.rmtree(building, ignore_errors=True)
     point_current(final.parent, final.name)
 

@@ -28,6 +28,18 @@ class Worker(Protocol):
         ...
 
 
+class RowWorker:
+    """A worker that makes its rows one by one."""
+
+    def process(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """See `Worker.process`."""
+        return [self.make(row) for row in rows]
+
+    def make(self, row: Row) -> dict[str, Any]:
+        """The columns that the stage writes, for one row."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class Stage:
     """Base of all stages. A subclass adds its config as fields and sets the class variables.
@@ -89,6 +101,17 @@ class Stage:
     def cell_key(self, inputs: Sequence[str]) -> str:
         """Key of a cell from the data sha256s of its input cells, in the order of `upstream`."""
         return content_hash({**self.identity(), "inputs": list(inputs)})
+
+
+@dataclass(frozen=True)
+class EngineStage(Stage):
+    """A stage around one engine."""
+
+    engine: EngineConfig
+
+    @property
+    def engines(self) -> tuple[EngineConfig, ...]:
+        return (self.engine,)
 
 
 def identity_digest(stage: Stage) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,13 +12,13 @@ from annotators.base import AnnotatorConfig, RaterConfig, RecognizerConfig
 from manifests import schema
 from manifests.engine import EngineConfig
 from pipeline.audio import decode_flac
-from pipeline.stage import Row, Stage
+from pipeline.stage import EngineStage, Row, RowWorker, Stage
 
 ROLES = ("query", "reply")
 
 
 @dataclass(frozen=True)
-class Transcribe(Stage):
+class Transcribe(EngineStage):
     """Recognise query and reply and score them against their texts (WER, CER)."""
 
     engine: RecognizerConfig
@@ -35,24 +34,17 @@ class Transcribe(Stage):
     )
     writes = schema.TRANSCRIPT
 
-    @property
-    def engines(self) -> tuple[EngineConfig, ...]:
-        return (self.engine,)
-
     def open(self) -> TranscribeWorker:
         return TranscribeWorker(self)
 
 
-class TranscribeWorker:
+class TranscribeWorker(RowWorker):
     """Recognises both utterances of a row."""
 
     def __init__(self, stage: Transcribe) -> None:
         self.recognizer = stage.engine.open()
 
-    def process(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        return [self.transcribe(row) for row in rows]
-
-    def transcribe(self, row: Row) -> dict[str, Any]:
+    def make(self, row: Row) -> dict[str, Any]:
         """Transcript and error rates of one row."""
         out: dict[str, Any] = {}
         for role in ROLES:
@@ -87,16 +79,13 @@ class Annotate(Stage):
         return AnnotateWorker(self)
 
 
-class AnnotateWorker:
+class AnnotateWorker(RowWorker):
     """Asks every annotator about each query."""
 
     def __init__(self, stage: Annotate) -> None:
         self.annotators = [(family, engine.open()) for family, engine in stage.annotators]
 
-    def process(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        return [self.annotate(row) for row in rows]
-
-    def annotate(self, row: Row) -> dict[str, Any]:
+    def make(self, row: Row) -> dict[str, Any]:
         """Labels heard in one query."""
         samples, rate = decode_flac(row["speak_query.audio"])
         out: dict[str, Any] = {}
@@ -112,7 +101,7 @@ class AnnotateWorker:
 
 
 @dataclass(frozen=True)
-class Rate(Stage):
+class Rate(EngineStage):
     """Measure the signal quality of query and reply."""
 
     engine: RaterConfig
@@ -122,24 +111,17 @@ class Rate(Stage):
     reads = ("speak_query.audio", "speak_reply.audio")
     writes = schema.QUALITY
 
-    @property
-    def engines(self) -> tuple[EngineConfig, ...]:
-        return (self.engine,)
-
     def open(self) -> RateWorker:
         return RateWorker(self)
 
 
-class RateWorker:
+class RateWorker(RowWorker):
     """Rates both utterances of a row."""
 
     def __init__(self, stage: Rate) -> None:
         self.rater = stage.engine.open()
 
-    def process(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        return [self.rate(row) for row in rows]
-
-    def rate(self, row: Row) -> dict[str, Any]:
+    def make(self, row: Row) -> dict[str, Any]:
         """Quality of one row."""
         out: dict[str, Any] = {}
         for role in ROLES:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from manifests.bank import ScenarioBank
 from manifests.engine import EngineConfig, unkeyed
 from manifests.errors import UserError
 from manifests.ids import seed_of
-from pipeline.stage import Row, Stage
+from pipeline.stage import EngineStage, Row, RowWorker
 
 
 class BankConfig(EngineConfig):
@@ -41,7 +40,7 @@ class BankConfig(EngineConfig):
 
 
 @dataclass(frozen=True)
-class Script(Stage):
+class Script(EngineStage):
     """Write each turn's query and reply."""
 
     engine: BankConfig
@@ -53,25 +52,18 @@ class Script(Stage):
     )  # fmt: skip
     writes = schema.SCRIPT
 
-    @property
-    def engines(self) -> tuple[EngineConfig, ...]:
-        return (self.engine,)
-
     def open(self) -> ScriptWorker:
         return ScriptWorker(self.engine.open())
 
 
-class ScriptWorker:
+class ScriptWorker(RowWorker):
     """Composes row by row; a dialogue's draws are its own."""
 
     def __init__(self, bank: ScenarioBank) -> None:
         self.bank = bank
         self.scenarios = {scenario.id: scenario for scenario in bank.scenarios}
 
-    def process(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        return [self.compose(row) for row in rows]
-
-    def compose(self, row: Row) -> dict[str, Any]:
+    def make(self, row: Row) -> dict[str, Any]:
         """Texts of one turn."""
         scenario = self.scenarios.get(row["plan.scenario"])
         if scenario is None:

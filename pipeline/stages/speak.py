@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from manifests import schema
-from manifests.engine import EngineConfig
 from manifests.ids import seed_of
 from pipeline.audio import encode_flac
-from pipeline.stage import Row, Stage
+from pipeline.stage import EngineStage, Row, RowWorker
 from synthesis.base import Speaker, SpeakerConfig, Utterance
 
 REPLY_STYLES: dict[str, tuple[str, float]] = {
@@ -22,15 +20,11 @@ REPLY_STYLES: dict[str, tuple[str, float]] = {
 
 
 @dataclass(frozen=True)
-class _Speak(Stage):
+class _Speak(EngineStage):
     engine: SpeakerConfig
 
     version = 1
     writes = schema.SPEECH
-
-    @property
-    def engines(self) -> tuple[EngineConfig, ...]:
-        return (self.engine,)
 
     def utterance(self, row: Row) -> Utterance:
         """What to say, and how, for one row."""
@@ -89,17 +83,14 @@ class SpeakReply(_Speak):
         return {**super().keyed(), "styles": {name: list(style) for name, style in REPLY_STYLES.items()}}
 
 
-class SpeakWorker:
+class SpeakWorker(RowWorker):
     """Speaks and encodes."""
 
     def __init__(self, stage: _Speak, speaker: Speaker) -> None:
         self.stage = stage
         self.speaker = speaker
 
-    def process(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        return [self.speak(row) for row in rows]
-
-    def speak(self, row: Row) -> dict[str, Any]:
+    def make(self, row: Row) -> dict[str, Any]:
         """One row's waveform."""
         speech = self.speaker.speak(self.stage.utterance(row))
         audio = encode_flac(speech.samples, speech.sample_rate)

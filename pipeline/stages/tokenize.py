@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from manifests import schema
-from manifests.engine import EngineConfig
 from pipeline.audio import decode_flac
-from pipeline.stage import Row, Stage
+from pipeline.stage import EngineStage, Row, RowWorker
 from synthesis.base import CodecConfig
 
 
 @dataclass(frozen=True)
-class Tokenize(Stage):
+class Tokenize(EngineStage):
     """Encode each reply as speech tokens."""
 
     engine: CodecConfig
@@ -24,24 +22,17 @@ class Tokenize(Stage):
     reads = ("speak_reply.audio",)
     writes = schema.TOKENS
 
-    @property
-    def engines(self) -> tuple[EngineConfig, ...]:
-        return (self.engine,)
-
     def open(self) -> TokenizeWorker:
         return TokenizeWorker(self)
 
 
-class TokenizeWorker:
+class TokenizeWorker(RowWorker):
     """Encodes row by row."""
 
     def __init__(self, stage: Tokenize) -> None:
         self.codec = stage.engine.open()
 
-    def process(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        return [self.tokenize(row) for row in rows]
-
-    def tokenize(self, row: Row) -> dict[str, Any]:
+    def make(self, row: Row) -> dict[str, Any]:
         """Tokens of one reply."""
         tokens = self.codec.encode(*decode_flac(row["speak_reply.audio"]))
         return {
