@@ -122,11 +122,12 @@ class Progress:
         sys.stderr.flush()
 
     def _table(self) -> Any:
+        from rich.console import Group
         from rich.table import Table
 
-        table = Table(title=self._so_far(), title_justify="left")
+        table = Table()
         for name in ("stage", "cells", "rows/s", "real time", "quarantined"):
             table.add_column(name, justify="left" if name == "stage" else "right")
         for name, stage in self.stages.items():
             table.add_row(name, *stage.columns)
-        return table
+        return Group(self._so_far(), table)
