@@ -24,9 +24,9 @@ import ray
 
 from manifests.ledger import Ledger
 from manifests.run import load_run
-from pipeline.build import Grid
 from pipeline.dag import Dag, build_dag
 from pipeline.executor import InlineExecutor, RayExecutor
+from pipeline.grid import Grid
 from pipeline.join import join_rows
 from pipeline.runner import Runner
 from pipeline.schedule import Node, Schedule, big_first

@@ -201,6 +201,12 @@ class Opener(BaseModel):
         return self
 
 
+def shipped_languages() -> tuple[str, ...]:
+    """Languages of which a bank and its openers ship."""
+    have = {path.stem for path in FOLDER.glob("*.yaml")}
+    return tuple(sorted(name for name in have if f"openers.{name}" in have))
+
+
 class ScenarioBank(BaseModel):
     """All scenarios of a language with the openers of their replies; made by `load`."""
 

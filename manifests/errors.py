@@ -24,18 +24,34 @@ def dotted(path: Iterable[Any]) -> str:
 
 def from_pydantic(file: str | Path, error: ValidationError, prefix: tuple[Any, ...] = ()) -> UserError:
     """Turn a pydantic error into one sentence that names the file, the key path and what is allowed."""
-    problems = []
+    problems: dict[str, list[str]] = {}
     for item in error.errors():
         # Pydantic names the branch of a union (`int`, `dict[str,int]`) as if it were a key.
         keys = [key for key in item["loc"] if key not in ("int", "float") and "[" not in str(key)]
         where = dotted((*prefix, *keys)) or "the document"
-        kind, message = item["type"], item["msg"].removeprefix("Value error, ")
-        if kind == "extra_forbidden":
-            message = "is not a key that is known here"
-        elif kind == "missing":
-            message = "is missing"
-        else:
-            shown = repr(item.get("input"))
-            message = f"{message[0].lower()}{message[1:]} (got {shown if len(shown) <= 80 else shown[:77] + '...'})"
-        problems.append(f"{where}: {message}")
-    return UserError(f"{file}: {'; '.join(problems)}")
+        problems.setdefault(where, []).append(_words(item))
+    sentences = (f"{where}: {' or '.join(dict.fromkeys(said))}" for where, said in problems.items())
+    return UserError(f"{file}: {'; '.join(sentences)}")
+
+
+_KINDS = {
+    "tuple_type": "should be a list",
+    "list_type": "should be a list",
+    "dict_type": "should be a mapping of keys",
+    "model_type": "should be a mapping of keys",
+    "path_type": "should be a path",
+    "extra_forbidden": "is not a key that is known here",
+    "missing": "is missing",
+}
+
+
+def _words(item: Any) -> str:
+    """One pydantic problem in words, with the value unless it is a whole document."""
+    message = _KINDS.get(item["type"])
+    if message is None:
+        message = item["msg"].removeprefix("Value error, ")
+        message = message[0].lower() + message[1:]
+    if item["type"] in ("extra_forbidden", "missing") or isinstance(item.get("input"), dict):
+        return message
+    shown = repr(item.get("input"))
+    return f"{message} (got {shown if len(shown) <= 80 else shown[:77] + '...'})"

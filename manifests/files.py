@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -87,21 +88,27 @@ def writing(path: Path) -> Iterator[None]:
             errno.EROFS: "the file system is read-only; choose another --out",
             errno.EACCES: "permission is denied; choose another --out",
             errno.EPERM: "the operation is not permitted; choose another --out",
-        }.get(error.errno or 0)
-        if advice is None:
-            raise
+        }.get(error.errno or 0, f"{error.strerror or error}; mend that or choose another --out")
         raise UserError(f"cannot write {path}: {advice} and run the same command again, nothing is lost") from error
 
 
-def remove_debris(folder: Path, older_than_s: float) -> int:
-    """Delete temporary files and folders that no live worker can still be writing; return how many."""
+_OURS = re.compile(r"\.tmp-\d+-\d+-.+")
+
+
+def remove_debris(folders: Iterable[Path], older_than_s: float) -> int:
+    """Delete temporary files and folders that no live worker can still be writing; return how many.
+
+    Args:
+        folders: Looked into, but not below; only names that `temporary` gives are touched.
+    """
     removed = 0
-    for path in sorted(folder.rglob(f"{TEMPORARY}*")):
-        with suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > older_than_s:
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink()
-                removed += 1
+    for folder in folders:
+        for path in sorted(folder.glob(f"{TEMPORARY}*")) if folder.is_dir() else ():
+            with suppress(FileNotFoundError):
+                if _OURS.fullmatch(path.name) and time.time() - path.lstat().st_mtime > older_than_s:
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path, ignore_errors=True)
+                    else:
+                        path.unlink()
+                    removed += 1
     return removed

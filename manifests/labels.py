@@ -21,7 +21,6 @@ REPLY_EMOTIONS = (
 TASKS = ("emotion", "age", "gender", "event", "multi", "neutral")
 SPLITS = ("train", "validation", "test")
 LANGUAGES = ("en", "zh")
-SOURCES = ("synthetic", "real")
 
 CUES: dict[str, tuple[str, ...]] = {"age": AGES, "gender": GENDERS, "emotion": EMOTIONS, "event": EVENTS}
 """The cue families that a voice can carry, with their values."""

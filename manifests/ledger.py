@@ -93,7 +93,6 @@ class Ledger:
         try:
             size = data.stat().st_size
         except FileNotFoundError:
-            path.unlink(missing_ok=True)
             return None
         if size != record.size:
             raise UserError(
@@ -107,6 +106,8 @@ class Ledger:
             text = path.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise UserError(f"{path}: the record cannot be read ({error.strerror})") from error
         try:
             document = json.loads(text)
             version = document.get("format")
@@ -174,9 +175,10 @@ class Ledger:
             fsync(folder)
         record = CellRecord(stage, part, key, data.name, digest, size, table.num_rows, failures, metrics)
         while not write_exclusive(self._record_path(stage, part, key), canonical_json(asdict(record))):
-            winner = self.find(stage, part, key)  # removes a record whose data is gone
+            winner = self.find(stage, part, key)
             if winner is not None:
                 return winner
+            self._record_path(stage, part, key).unlink(missing_ok=True)  # its data is gone: it names nothing
         return record
 
     def load(self, record: CellRecord, columns: Sequence[str] | None = None) -> pa.Table:

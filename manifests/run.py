@@ -144,7 +144,6 @@ class Pool(Strict):
     count: PositiveInt = 2
     cpus: float = Field(default=1.0, ge=0)
     gpus: float = Field(default=0.0, ge=0)
-    memory_gb: float = Field(default=2.0, ge=0)
 
 
 class ExecutorConfig(Strict):
@@ -153,7 +152,7 @@ class ExecutorConfig(Strict):
     kind: Literal["inline", "ray"] = "ray"
     address: str = "local"
     """Ray cluster to join; `local` starts one on this machine for the run."""
-    deadline_s: PositiveInt = 1800
+    deadline_s: PositiveInt = Field(default=1800, le=7 * 24 * 3600)
     """A cell that takes longer is killed, its stacks are kept, and it is tried again."""
     beam: tuple[str, ...] = ()
     """Options for Beam, which runs `plan` and `select`; its in-process runner unless they name another."""

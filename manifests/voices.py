@@ -49,6 +49,8 @@ class VoiceTable:
             raise UserError(f"{file}: the voice table cannot be read ({error.strerror})") from error
         except UnicodeDecodeError as error:
             raise UserError(f"{file}: the voice table is not UTF-8 text (byte {error.start})") from error
+        except ValueError as error:
+            raise UserError(f"{str(file)!r}: is not a path ({error})") from error
         reader = csv.DictReader(text.splitlines())
         missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
         if missing:

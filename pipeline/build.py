@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from manifests.errors import UserError
-from manifests.files import remove_debris, write_atomic
+from manifests.files import remove_debris, write_atomic, writing
 from manifests.ledger import CellRecord, Ledger
-from manifests.run import Pool, RunManifest, dump_run
-from pipeline.cell import CellJob
+from manifests.run import RunManifest, dump_run, load_run
 from pipeline.dag import Dag, build_dag
 from pipeline.events import Events
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
+from pipeline.grid import SHARD, Grid, pool_of
 from pipeline.join import by_dialogue, join_rows
 from pipeline.lock import RunLock
 from pipeline.progress import Progress
 from pipeline.runner import Runner
-from pipeline.schedule import Node, Schedule, big_first, relatives
+from pipeline.schedule import Node, Schedule
 from pipeline.select import load_statistics, run_select
 from pipeline.shards import ShardJob, finish_layout, lay_out, open_layout, reuse_shards
-from pipeline.stages.plan import run_plan
+from pipeline.stages.plan import check_beam, run_plan
 from pipeline.verdict import judge, judged_columns
-from pipeline.verify import Finding, verify_run
-
-SHARD = "shard"
+from pipeline.verify import verify_run
+from pipeline.verify_shards import Finding
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,6 @@ class BuildResult:
     statistics: dict[str, Any]
     findings: list[Finding]
     planned: int
-
-
-def pool_of(pools: tuple[Pool, ...], stage: str) -> Pool:
-    """The pool that runs a stage: the one that names it, else the one that names none."""
-    naming = [pool for pool in pools if stage in pool.stages]
-    return (naming or [pool for pool in pools if not pool.stages])[0]
 
 
 def check_pools(dag: Dag, file: Path) -> None:
@@ -68,7 +61,7 @@ def check_pools(dag: Dag, file: Path) -> None:
         )
 
 
-def check_engines(dag: Dag) -> None:
+def check_engines(dag: Dag, file: Path) -> None:
     """Refuse to start when an engine cannot run here.
 
     Raises:
@@ -77,57 +70,26 @@ def check_engines(dag: Dag) -> None:
     for stage in dag.stages:
         for engine in stage.engines:
             for problem in engine.problems():
-                raise UserError(f"{stage.name}: {engine.engine}: {problem.what}; {problem.fix}")
+                raise UserError(f"{file}: {stage.name}: {engine.engine}: {problem.what}; {problem.fix}")
 
 
-@dataclass
-class Grid:
-    """The records of one run's cells, as far as they are committed."""
+def check_folder(run: Path, manifest: RunManifest) -> None:
+    """Refuse an output that is no folder, is full of other things, or holds another run.
 
-    dag: Dag
-    ledger: Ledger
-    plan: list[CellRecord]
-
-    def __post_init__(self) -> None:
-        self.records: dict[int, dict[str, CellRecord]] = {record.part: {"plan": record} for record in self.plan}
-        for stage in self.dag.stages:
-            for part in self.records:
-                self._find(stage.name, part)
-
-    def _find(self, name: str, part: int) -> None:
-        stage, have = self.dag.by_name[name], self.records[part]
-        if all(upstream in have for upstream in stage.upstream):
-            key = stage.cell_key([have[upstream].sha256 for upstream in stage.upstream])
-            record = self.ledger.find(name, part, key)
-            if record is not None:
-                have[name] = record
-
-    def cells(self, part: int) -> dict[str, CellRecord]:
-        """The committed cells of a part in the order of the stages, whatever order they were committed in."""
-        have = self.records[part]
-        return {name: have[name] for name in self.dag.by_name if name in have}
-
-    @property
-    def done(self) -> set[tuple[str, int]]:
-        """Committed cells of the grid's stages."""
-        return {(name, part) for part, have in self.records.items() for name in have if name != "plan"}
-
-    def schedule(self) -> Schedule:
-        """What is left, in the manifest's pools."""
-        manifest = self.dag.manifest
-        nodes = [
-            Node(stage.name, stage.upstream, pool_of(manifest.workers, stage.name).name) for stage in self.dag.stages
-        ]
-        parts = big_first({record.part: record.rows for record in self.plan})
-        return Schedule(nodes, parts, self.done, ahead=manifest.executor.ahead)
-
-    def job(self, cell: tuple[str, int], known_parts: Mapping[str, set[int]]) -> CellJob:
-        """The job of a cell whose inputs are committed."""
-        name, part = cell
-        stage = self.dag.by_name[name]
-        inputs = {upstream: self.records[part][upstream].key for upstream in stage.upstream}
-        related = relatives(part, len(self.plan), known_parts[name])
-        return CellJob(name, part, inputs, related=related)
+    Raises:
+        UserError: As said.
+    """
+    if not run.exists() and not run.is_symlink():
+        return
+    if not run.is_dir():
+        raise UserError(f"{run}: is not a folder; name a new or a run folder in --out")
+    if not (run / "run.yaml").exists():
+        if any(path.name not in ("run.lock", "events.jsonl", "inputs", "stages") for path in run.iterdir()):
+            raise UserError(f"{run}: holds other things and no run.yaml; name a new or empty folder in --out")
+        return
+    name = load_run(run / "run.yaml").name
+    if name != manifest.name:
+        raise UserError(f"{run}: holds the run {name!r}, not {manifest.name!r}; name another folder in --out")
 
 
 def build(manifest: RunManifest, file: Path, run: Path, quiet: bool = False) -> BuildResult:
@@ -140,17 +102,39 @@ def build(manifest: RunManifest, file: Path, run: Path, quiet: bool = False) -> 
     dag = build_dag(manifest, file)
     check_pools(dag, file)
     _ = dag.planner.counts  # refuses quotas that cannot be met, before anything is written
-    check_engines(dag)
+    check_engines(dag, file)
+    check_beam(manifest.executor.beam, file)
+    check_folder(run, manifest)
     with RunLock(run):
-        events = Events(run)
-        events("build_started", pid=os.getpid(), manifest=manifest.name)
-        removed = remove_debris(run, manifest.executor.deadline_s)
-        if removed:
-            events("debris_removed", files=removed)
-        write_atomic(run / "run.yaml", dump_run(manifest).encode())
-        result = _build(dag, run, events, quiet)
-        events("build_finished", shards=result.shards.name, findings=len(result.findings))
-        return result
+        return build_locked(dag, run, quiet)
+
+
+def build_locked(dag: Dag, run: Path, quiet: bool) -> BuildResult:
+    """Build in a folder that this process holds."""
+    events = Events(run)
+    events("build_started", pid=os.getpid(), manifest=dag.manifest.name)
+    own = (run, run / "select", run / "shards", *run.glob("stages/*"), *run.glob("shards/building-*"))
+    removed = remove_debris(own, dag.manifest.executor.deadline_s)
+    if removed:
+        events("debris_removed", files=removed)
+    write_atomic(run / "run.yaml", dump_run(_with_inputs(dag.manifest, run)).encode())
+    result = _build(dag, run, events, quiet)
+    events("build_finished", shards=result.shards.name, findings=len(result.findings))
+    return result
+
+
+def _with_inputs(manifest: RunManifest, run: Path) -> RunManifest:
+    """The manifest with its own bank, openers and voices copied into the run: a run must outlive its inputs."""
+    paths = {}
+    for key in ("scenarios", "openers", "voices"):
+        source = getattr(manifest.plan, key)
+        if source is not None:
+            paths[key] = Path("inputs") / f"{key}{source.suffix}"
+            data = source.read_bytes()
+            with writing(run / paths[key]):
+                (run / "inputs").mkdir(exist_ok=True)
+            write_atomic(run / paths[key], data)
+    return manifest.model_copy(update={"plan": manifest.plan.model_copy(update=paths)})
 
 
 def _build(dag: Dag, run: Path, events: Events, quiet: bool) -> BuildResult:
@@ -160,11 +144,10 @@ def _build(dag: Dag, run: Path, events: Events, quiet: bool) -> BuildResult:
     executor = _LazyExecutor(dag, run, events)
     try:
         _make_grid(grid, executor, events, quiet)
-        families = tuple(manifest.annotate)
-        records = {part: grid.cells(part) for part in grid.records}
-        select = run_select(ledger, manifest.select, families, records, beam_args)
+        records = grid.all_cells
+        select = run_select(ledger, manifest.select, tuple(manifest.annotate), records, beam_args)
         layout = lay_out(dag, select, records)
-        final, building = open_layout(run, layout)
+        final, building = open_layout(dag, run, layout)
         if not final.exists():
             left = reuse_shards(run / "shards", building, layout)
             jobs = Schedule([Node(SHARD, (), pool_of(manifest.workers, SHARD).name)], left, set())

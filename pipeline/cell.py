@@ -86,7 +86,11 @@ def run_cell(
     poison = set(job.poison)
     for place in [place for place in todo if (rows[place]["id"], rows[place]["turn"]) in poison]:
         todo.remove(place)
-        failures[place] = _Failure(WORKER_DIED, "the worker died on this row, more than once", "")
+        failures[place] = _Failure(
+            WORKER_DIED,
+            "its worker died, or outlasted executor.deadline_s, twice on this row; see logs/ and events.jsonl",
+            "",
+        )
     if todo:
         worker = open_worker()
         size = 1 if job.one_by_one else stage.batch_rows

@@ -153,7 +153,7 @@ def plan(
         if out is not None and (out / "stages").exists():
             _print_reuse(dag, out)
         if not assume_cluster:
-            check_engines(dag)
+            check_engines(dag, run)
             check_placement(dag)
 
 
@@ -172,7 +172,7 @@ def _print_plan(figures: Any, counts: Any) -> None:
     ]
     sums = [sum(n for (_, _, s), n in counts.items() if s == split) for split in SPLITS]
     rows.append(("all", "", *sums, sum(sums)))
-    _table(f"{figures.dialogues:,} dialogues in {figures.parts:,} parts", ["task", "label", *SPLITS, "all"], rows)
+    _table(f"{figures.dialogues:,} dialogues, parts: {figures.parts:,}", ["task", "label", *SPLITS, "all"], rows)
     costs = [
         (
             cost.stage,
@@ -180,21 +180,23 @@ def _print_plan(figures: Any, counts: Any) -> None:
             f"{cost.realtime:,.2f}x per {cost.unit}",
             f"{cost.unit_hours:,.2f} {cost.unit}-hours",
             f"{cost.wall_hours:,.2f} h on {cost.workers}",
-            cost.source,
         )
         for cost in figures.stages
     ]
-    _table("", ["stage", "audio hours", "throughput", "work", "wall time", "source of the throughput"], costs)
+    _table("", ["stage", "audio hours", "throughput", "work", "wall time"], costs)
+    for source in dict.fromkeys(f"{cost.stage}: {cost.source}" for cost in figures.stages):
+        _print(f"throughput of {source}")
     _print(
         f"about {figures.query_hours:,.2f} hours of queries and {figures.reply_hours:,.2f} hours of replies,"
-        f" {figures.disk_gb:,.2f} GB on disk"
+        f" {figures.disk_gb:,.2f} GB on disk,"
+        f" {figures.texts:,} different query texts, {figures.wall_hours:,.2f} hours in all on the manifest's workers"
     )
 
 
 def _print_reuse(dag: Any, out: Path) -> None:
     from manifests.ledger import Ledger
-    from pipeline.build import Grid
     from pipeline.estimate import reuse
+    from pipeline.grid import Grid
 
     ledger = Ledger(out)
     key = dag.plan.cell_key([])
@@ -235,7 +237,7 @@ def replay(run: Folder, as_json: Json = False, quiet: Quiet = False, verbose: Ve
         _need_run(run)
         tried, result = run_replay(run, quiet)
         if not as_json:
-            _print(f"{tried} quarantined rows tried again")
+            _print(f"{tried} quarantined dialogues tried again")
         _finish(run, result, as_json)
 
 
@@ -310,7 +312,7 @@ def verify(
 @app.command()
 def inspect(
     shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="A tar, a folder of tars, or a run folder.")],
-    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Dialogues in the table.")] = 10,
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, max=1_000_000, help="Dialogues in the table.")] = 10,
     row: Annotated[str, typer.Option("--id", help="Show this dialogue in full (a prefix is enough).")] = "",
     as_json: Json = False,
     verbose: Verbose = False,
@@ -339,8 +341,7 @@ def inspect(
                 lines.append((document["id"][:8], tar, asked, wer, turn["query"]["text"], turn["reply"]["text"]))
         _table("", ["id", "shard", "cues", "WER", "query", "reply"], lines)
         if documents:
-            _print("one row in full:")
-            _print_json(documents[0][1])
+            _print(f"one row in full: echat inspect {shards} --id {documents[0][1]['id'][:8]}")
 
 
 def main() -> None:

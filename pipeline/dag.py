@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests import schema
+from manifests.bank import shipped_languages
 from manifests.errors import UserError
 from manifests.run import RunManifest
 from manifests.voices import VoiceTable
@@ -19,9 +20,6 @@ from pipeline.stages.plan import Plan
 from pipeline.stages.script import BankConfig, Script
 from pipeline.stages.speak import SpeakQuery, SpeakReply
 from pipeline.stages.tokenize import Tokenize
-
-GRID = ("script", "speak_query", "speak_reply", "transcribe", "annotate", "rate", "tokenize")
-"""Stages whose cells workers make; `plan` before them and `select` after them are barriers on Beam."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,10 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
         UserError: An unknown engine, key or label; names file, key path and what is allowed.
     """
     load_plugins(manifest.plugins, file)
+    if manifest.language not in shipped_languages() and not (manifest.plan.scenarios and manifest.plan.openers):
+        raise UserError(
+            f"{file}: language: no scenario bank ships for {manifest.language!r}; set plan.scenarios and plan.openers"
+        )
     script_section = {
         **manifest.script,
         "language": manifest.language,
@@ -79,12 +81,17 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
     )
     rater: Any = resolve("rater", manifest.rate, file, ("rate",))
     codec: Any = resolve("codec", manifest.tokenize, file, ("tokenize",))
+    voices, reply_voices = VoiceTable.load(query.voices, manifest.plan.voices), VoiceTable.load(reply.voices)
+    for table, engine, role in ((voices, query, "query"), (reply_voices, reply, "reply")):
+        strange = [voice.voice for voice in table.voices if voice.role == role and not engine.has_voice(voice.voice)]
+        if strange:
+            raise UserError(f"{table.path}: the speaker {engine.engine} has no voice {strange[0]!r}")
     planner = Planner(
         manifest=manifest,
         file=str(file),
         bank=bank_engine.bank,
-        voices=VoiceTable.load(query.voices, manifest.plan.voices),
-        reply_voices=VoiceTable.load(reply.voices),
+        voices=voices,
+        reply_voices=reply_voices,
         reply_voice=manifest.speak_reply.get("voice"),
         speaker=query.engine,
         capabilities=query.capabilities,

@@ -14,8 +14,8 @@ from manifests.errors import UserError
 from manifests.ids import canonical_json
 from manifests.run import Pool
 from manifests.schema import PLAN
-from pipeline.build import SHARD, Grid, pool_of
 from pipeline.dag import Dag
+from pipeline.grid import SHARD, Grid, pool_of
 from pipeline.planner import Block
 from pipeline.stages.script import Script, ScriptWorker
 
@@ -32,6 +32,7 @@ class StageCost:
     """Work of one stage: hours of audio through it, and hours on how many units of which kind."""
 
     stage: str
+    pool: str
     audio_hours: float
     realtime: float
     unit: str
@@ -50,7 +51,16 @@ class Estimate:
     query_hours: float
     reply_hours: float
     disk_gb: float
+    texts: int
     stages: tuple[StageCost, ...]
+
+    @property
+    def wall_hours(self) -> float:
+        """Of the busiest pool, since the pools work side by side."""
+        pools: dict[str, float] = {}
+        for cost in self.stages:
+            pools[cost.pool] = pools.get(cost.pool, 0.0) + cost.wall_hours
+        return max(pools.values(), default=0.0)
 
 
 def estimate(dag: Dag) -> Estimate:
@@ -71,10 +81,13 @@ def estimate(dag: Dag) -> Estimate:
         pool = pool_of(dag.manifest.workers, stage.name)
         unit_hours = hours / rate.realtime
         wall = unit_hours / pool.count
-        costs.append(StageCost(stage.name, hours, rate.realtime, rate.unit, unit_hours, wall, pool.count, rate.source))
+        costs.append(
+            StageCost(stage.name, pool.name, hours, rate.realtime, rate.unit, unit_hours, wall, pool.count, rate.source)
+        )
     seconds = 3600 * (query_h * query.engine.sample_rate_hz + reply_h * reply.engine.sample_rate_hz)
+    texts = min(sum(scenario.num_queries for scenario in dag.planner.bank.scenarios), dialogues)
     disk = 2 * seconds * 2 * _FLAC_RATIO / 1e9  # two bytes a sample; once in the cells, once in the shards
-    return Estimate(dialogues, dag.planner.num_parts, query_h, reply_h, disk, tuple(costs))
+    return Estimate(dialogues, dag.planner.num_parts, query_h, reply_h, disk, texts, tuple(costs))
 
 
 def _mean_chars(dag: Dag) -> tuple[float, float]:
@@ -153,5 +166,7 @@ def as_json(estimate_: Estimate, counts: Mapping[tuple[str, str, str], int]) -> 
         "query_hours": estimate_.query_hours,
         "reply_hours": estimate_.reply_hours,
         "disk_gb": estimate_.disk_gb,
+        "query_texts": estimate_.texts,
+        "wall_hours": estimate_.wall_hours,
         "stages": [json.loads(canonical_json(vars(stage))) for stage in estimate_.stages],
     }

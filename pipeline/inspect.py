@@ -38,7 +38,10 @@ def read_documents(path: Path) -> Iterator[dict[str, Any]]:
             for member in archive:
                 if member.name.endswith(".json") and member.isfile():
                     stream = archive.extractfile(member)
-                    yield json.loads(stream.read() if stream else b"")
+                    document = json.loads(stream.read() if stream else b"")
+                    if not isinstance(document, dict) or not {"id", "turns"} <= document.keys():
+                        raise ValueError(f"{member.name} is no dialogue of this format")
+                    yield document
     except (tarfile.TarError, ValueError, OSError) as error:
         raise UserError(f"{path}: cannot be read as a shard ({error}); run echat verify on its folder") from error
 

@@ -20,7 +20,7 @@ from manifests.bank import Scenario, ScenarioBank
 from manifests.engine import Capabilities
 from manifests.errors import UserError
 from manifests.ids import canonical_json, content_hash, dialogue_id, seed_of
-from manifests.labels import NONE, SPLITS
+from manifests.labels import CUES, NONE, SPLITS
 from manifests.run import RunManifest
 from manifests.schema import PLAN
 from manifests.voices import Voice, VoiceTable
@@ -111,12 +111,23 @@ class Planner:
             raise UserError(f"{self.file}: speak_reply.voice: {chosen!r} is not a reply voice: use {', '.join(names)}")
         return chosen
 
+    @property
+    def licences(self) -> list[str]:
+        """Of the voices that the run may use."""
+        voices = [*self.voices.voices, *self.reply_voices.replies(self.manifest.language)]
+        return sorted({voice.licence for voice in voices})
+
+    def rivals(self, task: str) -> list[str]:
+        """The labels that a task's pairs are drawn from: those that the quota names, or all of them."""
+        quota = self.manifest.plan.quotas.get(task, 0)
+        return [cell.name for cell in self.cells[task] if not isinstance(quota, dict) or cell.name in quota]
+
     @cached_property
     def cells(self) -> dict[str, tuple[LabelCell, ...]]:
         """The label cells of each task, in a fixed order that no quota changes."""
         able = self.capabilities
         emotions = tuple(emotion for emotion in able.emotions if emotion != "neutral")
-        values = {"age": able.ages, "gender": able.genders, "emotion": emotions, "event": able.events}
+        values = {family: able.of(family) for family in CUES} | {"emotion": emotions}
         cells = {
             family: tuple(LabelCell(family, value, ((family, value),)) for value in values[family]) for family in values
         }
@@ -265,23 +276,24 @@ class Planner:
 
     def _units(self, block: Block) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Per row: the seed that a contrastive pair shares, the row's own seed, and the pair's name if both are in."""
-        cells, counts = self.cells[block.task], self.counts
+        name, rivals, counts = self.cells[block.task][block.index].name, self.rivals(block.task), self.counts
+        place = rivals.index(name)
         # With an odd number of labels one of them has no partner in each round.
-        odd = len(cells) / (len(cells) - 1) if len(cells) > 1 and len(cells) % 2 else 1.0
+        odd = len(rivals) / (len(rivals) - 1) if len(rivals) > 1 and len(rivals) % 2 else 1.0
         share = min(1.0, self.manifest.plan.contrastive * odd)
         units, seeds, pairs = [], [], []
         for number in range(block.start, block.stop):
             other = None
             if int((number + 1) * share + 0.5) > int(number * share + 0.5):
-                other = partner(block.index, number, len(cells))
+                other = partner(place, number, len(rivals))
             if other is None:
-                unit = (self.manifest.seed, "single", block.task, cells[block.index].name, number)
+                unit = (self.manifest.seed, "single", block.task, name, number)
             else:
-                both = sorted((cells[block.index].name, cells[other].name))
+                both = sorted((name, rivals[other]))
                 unit = (self.manifest.seed, "pair", block.task, *both, number)
-            present = other is not None and number < counts.get((block.task, cells[other].name), 0)
+            present = other is not None and number < counts.get((block.task, rivals[other]), 0)
             units.append(seed_of(*unit))
-            seeds.append(seed_of(self.manifest.seed, block.task, cells[block.index].name, number))
+            seeds.append(seed_of(self.manifest.seed, block.task, name, number))
             pairs.append(content_hash(list(unit), 12) if present else "")
         return np.array(units, np.uint64), np.array(seeds, np.int64), pairs
 
@@ -292,7 +304,7 @@ class Planner:
 
     @cached_property
     def _scenarios(self) -> dict[str, list[Scenario]]:
-        return {split: [item for item in self.bank.scenarios if item.split == split] for split in SPLITS}
+        return {split: list(self.bank.of_split(split)) for split in SPLITS}
 
     @cached_property
     def _scenario_hashes(self) -> dict[str, str]:

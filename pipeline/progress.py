@@ -97,14 +97,10 @@ class Progress:
         made = [stage for stage in self.stages.values() if stage.made_cells]
         busy = sum(stage.busy_s for stage in made)
         elapsed = time.monotonic() - self.started
-        if not busy:
-            return "-"
-        mean = busy / sum(stage.made_cells for stage in made)
-        left = sum(
-            (stage.total - stage.done) * (stage.busy_s / stage.made_cells if stage.made_cells else mean)
-            for stage in self.stages.values()
-        )
-        seconds = left / max(busy / elapsed, 0.1)
+        if any(stage.done < stage.total and not stage.made_cells for stage in self.stages.values()):
+            return "-"  # a stage of which no cell was made may be the slow one
+        left = sum((stage.total - stage.done) * stage.busy_s / stage.made_cells for stage in made)
+        seconds = left / max(busy / max(elapsed, 1e-3), 0.1)
         return f"{int(seconds // 3600)}:{int(seconds // 60 % 60):02d}:{int(seconds % 60):02d}"
 
     def _so_far(self) -> str:

@@ -32,6 +32,8 @@ _ENGINES: dict[str, dict[str, str]] = {
 
 def register(role: str, name: str, target: str) -> None:
     """Add an engine of your own: `register("speaker", "mine", "my_package.engine:MineConfig")`."""
+    if role not in _ENGINES:
+        raise UserError(f"register: {role!r} is not a role: use one of {', '.join(_ENGINES)}")
     _ENGINES[role][name] = target
 
 
@@ -68,10 +70,17 @@ def resolve(role: str, section: dict[str, Any], file: Path | str, path: tuple[An
         UserError: No or an unknown engine, an unknown key or a wrong value; names file and key path.
     """
     name = section.get("engine")
-    if name not in _ENGINES[role]:
+    if not isinstance(name, str) or name not in _ENGINES[role]:
         where = ".".join(map(str, (*path, "engine")))
         raise UserError(f"{file}: {where}: {name!r} is not a {role} engine: use one of {', '.join(_ENGINES[role])}")
     try:
-        return engine_class(role, name).model_validate(section)
+        config = engine_class(role, name)
+    except (ImportError, AttributeError) as error:
+        target = _ENGINES[role][name]
+        raise UserError(
+            f"{file}: {'.'.join(map(str, path))}: the engine {name!r} ({target}) is not there ({error})"
+        ) from error
+    try:
+        return config.model_validate(section)
     except ValidationError as error:
         raise from_pydantic(file, error, path) from error

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from manifests.ledger import Ledger
 from manifests.run import load_run
-from pipeline.build import BuildResult, Grid, build
+from pipeline.build import BuildResult, build_locked, check_engines
 from pipeline.dag import build_dag
 from pipeline.events import Events
+from pipeline.grid import Grid
 from pipeline.lock import RunLock
 from pipeline.stages.plan import run_plan
 
@@ -17,19 +18,20 @@ def replay(run: Path, quiet: bool = False) -> tuple[int, BuildResult]:
     """Try every quarantined row again; all other rows are copied, not made again.
 
     Returns:
-        The number of rows that were tried, and the result of the build.
+        The number of dialogues that were tried, and the result of the build.
     """
     file = run / "run.yaml"
     manifest = load_run(file)
     dag = build_dag(manifest, file)
-    tried = 0
+    check_engines(dag, file)
+    tried: set[str] = set()
     with RunLock(run):
         ledger = Ledger(run)
         grid = Grid(dag, ledger, run_plan(dag.plan, ledger, manifest.executor.beam))
         for cells in grid.records.values():
             for record in cells.values():
                 if record.failures:
-                    tried += len(record.failures)
+                    tried |= {item["id"] for item in record.failures}
                     ledger.retire(record)
-        Events(run)("replay", rows=tried)
-    return tried, build(manifest, file, run, quiet)
+        Events(run)("replay", dialogues=len(tried))
+        return len(tried), build_locked(dag, run, quiet)

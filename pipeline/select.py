@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ def select_key(config: SelectConfig, families: Sequence[str], records: Records) 
     return content_hash(
         {
             "version": VERSION,
-            "config": config.model_dump(mode="json"),
+            "config": repr(config.model_dump()),  # a limit may be infinite, which JSON cannot say
             "families": list(families),
             "cells": cells,
         }
@@ -121,6 +122,8 @@ def run_select(
     key = select_key(config, families, records)
     root = ledger.run / "select"
     folder = root / key
+    if folder.exists() and not _whole(folder, records):
+        set_aside(folder)
     if not folder.exists():
         import apache_beam as beam
 
@@ -149,6 +152,22 @@ def run_select(
             fsync(root)
     point_current(root, key)
     return folder
+
+
+def _whole(folder: Path, records: Records) -> bool:
+    """Whether everything of a finished selection can still be read."""
+    try:
+        load_statistics(folder)
+        return all(verdicts(folder, part, ["id"]) is not None for part in records)
+    except (OSError, ValueError):
+        return False
+
+
+def set_aside(folder: Path) -> None:
+    """Give a damaged folder another name, so that it can be made again and nothing is lost."""
+    spare = folder.with_name(f"damaged-{folder.name}-{time.time_ns()}")
+    with writing(spare):
+        os.rename(folder, spare)
 
 
 def _write_statistics(counts: Mapping[str, int], path: str) -> None:

@@ -32,7 +32,7 @@ from manifests.labels import SPLITS
 from manifests.ledger import Ledger
 from pipeline.join import by_dialogue, join_rows
 from pipeline.sample import sample_columns, sample_json
-from pipeline.select import Records, kept_ids, point_current, verdicts
+from pipeline.select import Records, kept_ids, point_current, set_aside, verdicts
 
 if TYPE_CHECKING:
     from pipeline.dag import Dag
@@ -114,7 +114,7 @@ def write_shard(dag: Dag, ledger: Ledger, job: ShardJob) -> ShardRecord:
         spare = temporary(path)
         try:
             with spare.open("wb") as stream:
-                _write_tar(stream, _samples(dag, ledger, Path(job.select), spec, seconds))
+                _write_tar(stream, _counted(shard_samples(dag, ledger, Path(job.select), spec), seconds))
             fsync(spare)
             os.replace(spare, path)
         finally:
@@ -143,31 +143,34 @@ def _write_tar(stream: Any, samples: Iterable[dict[str, Any]]) -> None:
             writer.write(sample)
 
 
-def _samples(
-    dag: Dag, ledger: Ledger, select: Path, spec: Mapping[str, Any], seconds: list[float]
-) -> Iterator[dict[str, Any]]:
-    """Samples of a shard, part by part; one part's audio is in memory at a time."""
+def shard_samples(dag: Dag, ledger: Ledger, select: Path, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Samples of one shard of a layout, part by part; one part's audio is in memory at a time."""
     columns = sample_columns(dag)
-    for part, keys in spec["cells"].items():
-        wanted = set(kept_ids(select, int(part), spec["split"], spec["num_turns"]))
-        found = [ledger.find(stage, int(part), key) for stage, key in keys.items()]
+    for part in sorted(map(int, spec["cells"])):
+        keys = spec["cells"][part] if part in spec["cells"] else spec["cells"][str(part)]
+        wanted = set(kept_ids(select, part, spec["split"], spec["num_turns"]))
+        found = [ledger.find(stage, part, key) for stage, key in keys.items()]
         records = [record for record in found if record]
         assert len(records) == len(keys), f"cells of part {part} vanished while shards were written"
         for turns, _ in by_dialogue(*join_rows(ledger, records, columns)):
             if turns[0]["id"] not in wanted:
                 continue
-            sample: dict[str, Any] = {
-                "__key__": turns[0]["id"],
-                "json": canonical_json(sample_json(dag, turns)),
-            }
+            sample: dict[str, Any] = {"__key__": turns[0]["id"], "json": canonical_json(sample_json(dag, turns))}
             for row in turns:
                 turn = row["turn"]
                 sample[f"{turn}.query.flac"] = row["speak_query.audio"]
                 sample[f"{turn}.reply.flac"] = row["speak_reply.audio"]
                 sample[f"{turn}.reply_tokens.npy"] = _npy(row["tokenize.reply_tokens"])
-                seconds[0] += row["speak_query.seconds"]
-                seconds[1] += row["speak_reply.seconds"]
             yield sample
+
+
+def _counted(samples: Iterable[dict[str, Any]], seconds: list[float]) -> Iterator[dict[str, Any]]:
+    """Pass samples on, adding up the seconds of query and reply."""
+    for sample in samples:
+        for turn in json.loads(sample["json"])["turns"]:
+            seconds[0] += turn["query"]["seconds"]
+            seconds[1] += turn["reply"]["seconds"]
+        yield sample
 
 
 def _npy(tokens: Sequence[int]) -> bytes:
@@ -194,15 +197,19 @@ def reuse_shards(root: Path, folder: Path, layout: Sequence[Mapping[str, Any]]) 
     have: dict[str, Path] = {}
     for path in sorted(root.glob("*/*turn-*.json")):
         if path.parent != folder:
-            with suppress(ValueError, KeyError):
-                have[json.loads(path.read_text())["key"]] = path
+            with suppress(ValueError, KeyError, OSError):
+                record = json.loads(path.read_text())
+                # A damaged shard must not be passed on.
+                if sha256(path.with_suffix(".tar")) == record["sha256"]:
+                    have[record["key"]] = path
     left = []
     for number, spec in enumerate(layout):
         record = folder / f"{spec['name']}.json"
         old = have.get(spec["key"])
         if not record.exists() and old is not None:
-            for tail in (".tar", ".tar.idx"):
-                _link(old.with_name(old.stem + tail), folder / f"{spec['name']}{tail}")
+            tar = folder / f"{spec['name']}.tar"
+            _link(old.with_suffix(".tar"), tar)
+            write_atomic(tar.with_name(tar.name + ".idx"), index_tar(tar).encode())
             content = json.loads(old.read_text())
             write_atomic(record, canonical_json({**content, "name": f"{spec['name']}.tar"}))
         if not record.exists():
@@ -210,16 +217,31 @@ def reuse_shards(root: Path, folder: Path, layout: Sequence[Mapping[str, Any]]) 
     return left
 
 
-def open_layout(run: Path, layout: Sequence[Mapping[str, Any]]) -> tuple[Path, Path]:
+def open_layout(dag: Dag, run: Path, layout: Sequence[Mapping[str, Any]]) -> tuple[Path, Path]:
     """The folder that a layout will have when finished, and the one in which it is built."""
-    root = run / "shards"
-    key = content_hash([[spec["name"], spec["key"]] for spec in layout])
+    root, key = run / "shards", layout_key(dag, layout)
     final, building = root / key, root / f"building-{key}"
+    if final.exists() and not _intact(final):
+        set_aside(final)
     if not final.exists():
         with writing(building):
             building.mkdir(parents=True, exist_ok=True)
         write_atomic(building / "layout.json", canonical_json(list(layout)))
     return final, building
+
+
+def layout_key(dag: Dag, layout: Sequence[Mapping[str, Any]]) -> str:
+    """Names the set of shards: their content, and what `dataset.json` says of them all."""
+    return content_hash([describe(dag, []), [[spec["name"], spec["key"]] for spec in layout]])
+
+
+def _intact(folder: Path) -> bool:
+    """Whether every file of a finished set is there with the sha256 that it had."""
+    try:
+        lines = (folder / "checksums.sha256").read_text().splitlines()
+        return all(sha256(folder / name) == digest for digest, name in (line.split("  ", 1) for line in lines))
+    except (OSError, ValueError):
+        return False
 
 
 def finish_layout(dag: Dag, final: Path, building: Path, layout: Sequence[Mapping[str, Any]]) -> None:
@@ -236,7 +258,7 @@ def finish_layout(dag: Dag, final: Path, building: Path, layout: Sequence[Mappin
             spare.mkdir()
             for name in names:
                 _link(building / name, spare / name)
-            write_atomic(spare / "dataset.json", canonical_json(_describe(dag, records)))
+            write_atomic(spare / "dataset.json", canonical_json(describe(dag, records)))
             hashes = {record["name"]: record["sha256"] for record in records}
             lines = [f"{hashes.get(name) or sha256(spare / name)}  {name}\n" for name in [*names, "dataset.json"]]
             write_atomic(spare / "checksums.sha256", "".join(lines).encode())
@@ -255,7 +277,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _describe(dag: Dag, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def describe(dag: Dag, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     shards = [{key: record[key] for key in record if key != "key"} for record in records]
     return {
         "format": "echat-shards",
@@ -274,5 +296,8 @@ def _describe(dag: Dag, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         },
         "shards": shards,
         "engines": {stage.name: [engine.revision() for engine in stage.engines] for stage in dag.stages},
-        "licences": {stage.name: [engine.licence for engine in stage.engines] for stage in dag.stages},
+        "licences": {
+            **{stage.name: [engine.licence for engine in stage.engines] for stage in dag.stages},
+            "voices": dag.planner.licences,
+        },
     }

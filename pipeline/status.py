@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import UserError
-from manifests.ledger import Ledger
 from manifests.run import load_run
-from pipeline.build import Grid
 from pipeline.dag import build_dag
 from pipeline.events import last_events
+from pipeline.grid import Grid
 from pipeline.lock import STALE_S, read_lock
 from pipeline.select import load_statistics
+from pipeline.verify import check_current
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,8 @@ def status(run: Path) -> Status:
     if not (run / "run.yaml").exists():
         raise UserError(f"{run}: is not a run folder (it has no run.yaml); name the folder given to build --out")
     dag = build_dag(load_run(run / "run.yaml"), run / "run.yaml")
-    ledger = Ledger(run)
-    key = dag.plan.cell_key([])
-    plan = [record for part in range(dag.planner.num_parts) if (record := ledger.find("plan", part, key))]
-    grid = Grid(dag, ledger, plan)
-    total = dag.planner.num_parts
+    grid = Grid.open(dag, run)
+    plan, total = grid.plan, dag.planner.num_parts
     stages, failures = [("plan", len(plan), total, 0)], Counter()
     for stage in dag.stages:
         records = [cells[stage.name] for cells in grid.records.values() if stage.name in cells]
@@ -54,7 +51,7 @@ def status(run: Path) -> Status:
             failures.update(f"{item['stage']}: {item['type']}: {item['message']}" for item in record.failures)
         stages.append((stage.name, len(records), total, sum(len(record.failures) for record in records)))
     shards = run / "shards" / "current"
-    finished = shards.exists() and all(done == cells for _, done, cells, _ in stages)
+    finished = not check_current(grid, run)
     funnel = load_statistics(run / "select" / "current")["verdict"] if finished else {}
     state, why = _state(run, finished)
     return Status(state, why, tuple(stages), dict(failures.most_common(10)), funnel, str(shards), last_events(run))
@@ -76,8 +73,12 @@ def _state(run: Path, finished: bool) -> tuple[str, str]:
                 f"{who}: it holds the folder but no longer says so; it may be suspended or out of disk",
             )
         if not finished:
-            return "stopped", f"{who}, is gone; run the same build command to go on"
-    return ("finished", "") if finished else ("stopped", "nobody is building it; run the same build command to go on")
+            return "stopped", f"{who}, is gone; run the same command (build or replay) to go on"
+    return (
+        ("finished", "")
+        if finished
+        else ("stopped", "nobody is building it; run the same command (build or replay) to go on")
+    )
 
 
 def _alive(pid: int) -> bool:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from manifests import schema
 from manifests.errors import UserError
@@ -18,21 +14,13 @@ from manifests.files import sha256
 from manifests.ids import bucket, dialogue_id
 from manifests.ledger import CellRecord, Ledger
 from manifests.run import load_run
-from pipeline.audio import decode_flac
-from pipeline.join import by_dialogue
-from pipeline.verdict import KEPT, VERDICTS
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One broken promise: in which file, at which row (or ""), and what is wrong."""
-
-    file: str
-    row: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"{self.file}{f' [{self.row}]' if self.row else ''}: {self.problem}"
+from pipeline.dag import build_dag
+from pipeline.grid import Grid
+from pipeline.join import by_dialogue, join_rows
+from pipeline.select import load_statistics, select_key, verdicts
+from pipeline.shards import describe, lay_out, layout_key, shard_samples
+from pipeline.verdict import KEPT, judge, judged_columns
+from pipeline.verify_shards import Finding, tar_samples, verify_shards
 
 
 def verify(folder: Path) -> list[Finding]:
@@ -50,17 +38,11 @@ def verify(folder: Path) -> list[Finding]:
 
 def verify_run(run: Path, deep: bool = False) -> list[Finding]:
     """Verify cells, verdicts and shards of a run; `deep` decodes every audio member too."""
-    from pipeline.build import Grid
-    from pipeline.dag import build_dag
-
     dag = build_dag(load_run(run / "run.yaml"), run / "run.yaml")
-    ledger = Ledger(run)
-    key = dag.plan.cell_key([])
-    found = [ledger.find("plan", part, key) for part in range(dag.planner.num_parts)]
-    plan = [record for record in found if record]
-    if len(plan) < len(found):
+    grid = Grid.open(dag, run)
+    ledger, plan = grid.ledger, grid.plan
+    if len(plan) < dag.planner.num_parts:
         return [Finding(str(ledger.folder("plan")), "", "parts of the plan are missing: run build again")]
-    grid = Grid(dag, ledger, plan)
     findings: list[Finding] = []
     ids: dict[int, list[tuple[str, int]]] = {}
     for record in plan:
@@ -74,12 +56,35 @@ def verify_run(run: Path, deep: bool = False) -> list[Finding]:
             else:
                 wanted = schema.stage_schema(stage.writes)
                 findings += _check_cell(ledger, have[stage.name], ids[part], wanted)
+    if findings:
+        return findings  # what follows reads the cells
+    findings = check_current(grid, run)
+    if findings:
+        return findings
     select, shards = run / "select" / "current", run / "shards" / "current"
-    if not select.exists() or not shards.exists():
-        return [*findings, Finding(str(run), "", "has no finished shards: run build again")]
-    kept, problems = _check_verdicts(select, ids)
-    findings += problems
-    return [*findings, *verify_shards(shards, deep, kept)]
+    kept, findings = _check_verdicts(grid, select, ids)
+    if not kept:
+        findings.append(Finding(str(run), "", "no dialogue was kept: see echat status for what went wrong"))
+    findings += verify_shards(shards, deep, kept)
+    return findings or list(_check_origin(grid, select, shards, deep))
+
+
+def check_current(grid: Grid, run: Path) -> list[Finding]:
+    """Whether verdicts and shards are there and are those of the run's manifest and cells."""
+    manifest = grid.dag.manifest
+    again = "run the same command (build or replay) again"
+    if not grid.complete:
+        return [Finding(str(run), "", f"not every cell is made: {again}")]
+    select, shards = run / "select" / "current", run / "shards" / "current"
+    if select.resolve().name != select_key(manifest.select, tuple(manifest.annotate), grid.all_cells):
+        return [Finding(str(select), "", f"the verdicts are missing or of an earlier state of the run: {again}")]
+    try:
+        layout = lay_out(grid.dag, select, grid.all_cells)
+    except (OSError, ValueError) as error:
+        return [Finding(str(select), "", f"a verdict cannot be read ({error}): {again}")]
+    if shards.resolve().name != layout_key(grid.dag, layout) or not shards.exists():
+        return [Finding(str(shards), "", f"the shards are missing or of an earlier state of the run: {again}")]
+    return []
 
 
 def _check_plan(ledger: Ledger, plan: Iterable[CellRecord], num_parts: int) -> Iterator[Finding]:
@@ -122,153 +127,53 @@ def _check_cell(ledger: Ledger, record: CellRecord, ids: list[tuple[str, int]], 
         yield Finding(str(path), f"{name}.{turn}", "is quarantined in the table or in the record, but not in both")
 
 
-def _check_verdicts(select: Path, ids: dict[int, list[tuple[str, int]]]) -> tuple[dict[str, str], list[Finding]]:
-    """planned = kept + rejected + quarantined; kept ids with their split."""
-    from pipeline.select import load_statistics, verdicts
-
+def _check_verdicts(
+    grid: Grid, select: Path, ids: Mapping[int, list[tuple[str, int]]]
+) -> tuple[dict[str, str], list[Finding]]:
+    """planned = kept + rejected + quarantined, by verdicts given anew; kept ids with their split."""
+    manifest = grid.dag.manifest
     kept: dict[str, str] = {}
     findings: list[Finding] = []
-    total = 0
-    for part, rows in ids.items():
+    counted: dict[str, int] = {}
+    for part in ids:
         file = str(select / f"part-{part:04d}.parquet")
-        table = verdicts(select, part).to_pylist()
-        total += len(table)
-        if [row["id"] for row in table] != list(dict.fromkeys(name for name, _ in rows)):
+        try:
+            table = {row["id"]: row for row in verdicts(select, part).to_pylist()}
+        except (OSError, ValueError) as error:
+            findings.append(Finding(file, "", f"cannot be read ({error}): delete its folder and run build again"))
+            continue
+        columns = judged_columns(tuple(manifest.annotate))
+        dialogues = by_dialogue(*join_rows(grid.ledger, list(grid.cells(part).values()), columns))
+        if list(table) != [turns[0]["id"] for turns, _ in dialogues]:
             findings.append(Finding(file, "", "the dialogues are not those of the plan"))
-        for row in table:
-            if row["verdict"] not in VERDICTS or (row["verdict"] == "rejected") != bool(row["reasons"]):
-                findings.append(Finding(file, row["id"], f"the verdict {row['verdict']!r} does not fit its reasons"))
-            if row["verdict"] == KEPT:
+            continue
+        for turns, error in dialogues:
+            row = table[turns[0]["id"]]
+            verdict, reasons = judge(turns, error, manifest.select)
+            if (row["verdict"], row["reasons"], row["error"]) != (verdict, reasons, error):
+                findings.append(Finding(file, row["id"], f"is {row['verdict']}, and its cells say {verdict}"))
+            counted[verdict] = counted.get(verdict, 0) + 1
+            if verdict == KEPT:
                 kept[row["id"]] = row["split"]
-    counted = load_statistics(select)["verdict"]
-    if sum(counted.values()) != total or counted.get(KEPT, 0) != len(kept):
-        findings.append(Finding(str(select), "", f"planned {total} is not the sum of {counted}"))
+    if load_statistics(select)["verdict"] != counted:
+        findings.append(Finding(str(select / "statistics.json"), "", f"does not count what the cells say: {counted}"))
     return kept, findings
 
 
-def verify_shards(folder: Path, deep: bool, kept: dict[str, str] | None = None) -> Iterator[Finding]:
-    """Verify a folder of shards.
-
-    Args:
-        folder: Holds `dataset.json`, `checksums.sha256`, tars and their indices.
-        deep: Decode every audio member and token array.
-        kept: Kept dialogues with their split, if the run is at hand; each must be in one shard.
-    """
-    try:
-        dataset = json.loads((folder / "dataset.json").read_text())
-        checksums = [line.split("  ", 1) for line in (folder / "checksums.sha256").read_text().splitlines()]
-        shards = dataset["shards"]
-    except (OSError, ValueError, KeyError) as error:
-        yield Finding(str(folder), "", f"dataset.json or checksums.sha256 cannot be read ({error})")
-        return
-    for digest, name in checksums:
-        path = folder / name
-        if not path.exists():
-            yield Finding(str(path), "", "is missing")
-        elif sha256(path) != digest:
-            yield Finding(str(path), "", "the sha256 is not the listed one")
-    listed = {name for _, name in checksums} | {"checksums.sha256"}
-    for path in sorted(folder.iterdir()):
-        if path.name not in listed:
-            yield Finding(str(path), "", "is not listed in checksums.sha256")
-    seen: dict[str, str] = {}
-    homes: dict[tuple[str, str], str] = {}
-    for shard in shards:
-        path = folder / shard["name"]
-        if path.exists():
-            yield from _check_shard(path, shard, deep, seen, homes)
-    if kept is not None:
-        for name in sorted(kept.keys() - seen.keys()):
-            yield Finding(str(folder), name, "was kept but is in no shard")
-        for name in sorted(seen.keys() - kept.keys()):
-            yield Finding(str(folder), name, "is in a shard but was not kept")
-
-
-def _check_shard(
-    path: Path, shard: dict[str, Any], deep: bool, seen: dict[str, str], homes: dict[tuple[str, str], str]
-) -> Iterator[Finding]:
-    from pipeline.shards import index_tar
-
-    rows = 0
-    try:
-        if index_tar(path) != path.with_name(path.name + ".idx").read_text():
-            yield Finding(str(path), "", "the index does not fit the tar")
+def _check_origin(grid: Grid, select: Path, shards: Path, deep: bool) -> Iterator[Finding]:
+    """What describes the set is what a build would write; `deep`: every member is what the cells say, byte for byte."""
+    layout = lay_out(grid.dag, select, grid.all_cells)
+    records = [json.loads((shards / f"{spec['name']}.json").read_text()) for spec in layout]
+    if json.loads((shards / "dataset.json").read_text()) != describe(grid.dag, records):
+        yield Finding(str(shards / "dataset.json"), "", "is not what the shards and the run say")
+    for spec in layout if deep else ():
+        path = shards / f"{spec['name']}.tar"
         with tarfile.open(path, "r:") as archive:
-            for key, members in _samples(archive):
-                rows += 1
-                if key in seen:
-                    yield Finding(str(path), key, f"stands in {seen[key]} too")
-                seen[key] = path.name
-                for problem in _check_sample(key, members, shard, deep, homes):
-                    yield Finding(str(path), key, problem)
-    except (tarfile.TarError, OSError) as error:
-        yield Finding(str(path), "", f"cannot be read as a tar ({error})")
-    if rows != shard["rows"]:
-        yield Finding(str(path), "", f"holds {rows} dialogues where dataset.json says {shard['rows']}")
-
-
-def _samples(archive: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Consecutive members of one key; refuses anything but plain files with plain names."""
-    current, members = "", {}
-    for member in archive:
-        key, _, extension = member.name.partition(".")
-        if not member.isfile() or "/" in member.name:
-            raise tarfile.TarError(f"member {member.name!r} is not a plain file with a plain name")
-        if key != current and members:
-            yield current, members
-            members = {}
-        current = key
-        stream = archive.extractfile(member)
-        members[extension] = stream.read() if stream else b""
-    if members:
-        yield current, members
-
-
-def _check_sample(
-    key: str, members: dict[str, bytes], shard: dict[str, Any], deep: bool, homes: dict[tuple[str, str], str]
-) -> Iterator[str]:
-    try:
-        document = json.loads(members["json"])
-        turns = document["turns"]
-        if document["id"] != key or document["split"] != shard["split"] or len(turns) != shard["num_turns"]:
-            yield "the JSON has another id, split or turn count"
-        if b"null" in members["json"] and _has_null(document):
-            yield "the JSON holds a null"
-        names = {"json"}
-        for turn in turns:
-            place = turn["turn"]
-            names |= {f"{place}.query.flac", f"{place}.reply.flac", f"{place}.reply_tokens.npy"}
-            for kind, value in (("scenario", turn["scenario"]), ("speaker", turn["query"]["speaker"])):
-                home = homes.setdefault((kind, value), document["split"])
-                if home != document["split"]:
-                    yield f"{kind} {value!r} is in the splits {home} and {document['split']}"
-            if deep:
-                yield from _check_audio(members, turn)
-        if set(members) != names:
-            yield f"the members are {sorted(members)}, not {sorted(names)}"
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        yield f"cannot be read ({type(error).__name__}: {error})"
-
-
-def _check_audio(members: dict[str, bytes], turn: dict[str, Any]) -> Iterator[str]:
-    for role in ("query", "reply"):
-        samples, rate = decode_flac(members[f"{turn['turn']}.{role}.flac"])
-        seconds = len(samples) / rate
-        if rate != turn[role]["sample_rate"] or abs(seconds - turn[role]["seconds"]) > 1e-3:
-            yield f"the {role} lasts {seconds:.4f} s at {rate} Hz, other than the JSON says"
-        if not np.isfinite(samples).all() or not samples.any():
-            yield f"the {role} is silent or not finite"
-    tokens = np.load(io.BytesIO(members[f"{turn['turn']}.reply_tokens.npy"]), allow_pickle=False)
-    reply = turn["reply"]
-    if tokens.shape != (reply["num_tokens"],) or tokens.dtype != np.int32:
-        yield f"the reply tokens have shape {tokens.shape} and type {tokens.dtype}"
-    elif tokens.size and not 0 <= tokens.min() <= tokens.max() < reply["codebook_size"]:
-        yield "a reply token is outside the codebook"
-
-
-def _has_null(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_has_null, value.values()))
-    if isinstance(value, list):
-        return any(map(_has_null, value))
-    return value is None
+            made = shard_samples(grid.dag, grid.ledger, select, spec)
+            for sample, (key, members) in zip(made, tar_samples(archive), strict=True):
+                if sample.pop("__key__") != key:
+                    yield Finding(str(path), key, "stands in another row's place")
+                    return
+                for name in sorted(sample):
+                    if sample[name] != members[name]:
+                        yield Finding(str(path), key, f"the member {name} is not what the cells say")

@@ -70,6 +70,10 @@ class SpeakerConfig(EngineConfig):
         """Languages and labels that this engine renders."""
         raise NotImplementedError
 
+    def has_voice(self, voice: str) -> bool:
+        """Whether the engine can speak as a voice of a table; every name, unless the engine knows better."""
+        return True
+
     @property
     def voices(self) -> str:
         """Name of the voice table in `manifests/voices/` that lists this engine's voices."""

@@ -70,6 +70,10 @@ class KokoroConfig(SpeakerConfig):
     def voices(self) -> str:
         return "kokoro"
 
+    def has_voice(self, voice: str) -> bool:
+        with np.load(_PACKS, allow_pickle=False) as packs:
+            return voice.split("-", 1)[0] in packs.files
+
     def revision(self) -> str:
         return f"kokoro-82m-int8/{kokoro_graph.SHA256[:12]}/prosody-{_PROSODY}/{_data_hash()}"
 

@@ -30,7 +30,7 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def tone_yaml(tmp_path: Path) -> Callable[..., Path]:
     """Writes a run manifest of the tone engines with some keys changed."""
-    base = yaml.safe_load((ROOT / "tests" / "data" / "tone.yaml").read_text())
+    base = yaml.safe_load((ROOT / "manifests" / "runs" / "tone.yaml").read_text())
 
     def write(name: str = "run.yaml", /, **changes: Any) -> Path:
         path = tmp_path / name

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from manifests import schema
+from manifests.errors import UserError
 from manifests.ids import bucket
 from manifests.ledger import CellRecord, Ledger
 from pipeline.planner import Block, Planner, label_counts
@@ -71,6 +72,28 @@ def pipeline_options(beam_args: tuple[str, ...]) -> Any:
     if not any(flag.startswith("--runner") for flag in flags):
         flags.append("--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner")
     return PipelineOptions(flags)
+
+
+def check_beam(beam_args: tuple[str, ...], file: Path | str) -> None:
+    """Refuse options that Beam does not take.
+
+    Raises:
+        UserError: Names the file and the key.
+    """
+    if not beam_args:
+        return  # ours are known to be good, and Beam takes seconds to import
+    import contextlib
+    import io
+
+    import apache_beam as beam
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            beam.Pipeline(options=pipeline_options(beam_args))
+    except (Exception, SystemExit) as error:
+        reason = said.getvalue().strip().splitlines()[-1:] or [" ".join(str(error).split())[:200]]
+        raise UserError(f"{file}: executor.beam: Beam refuses these options ({reason[0]})") from error
 
 
 def run_plan(stage: Plan, ledger: Ledger, beam_args: tuple[str, ...] = ()) -> list[CellRecord]:

@@ -18,8 +18,9 @@ from conftest import CHAOS, ECHAT, calls, tree
 from manifests.ids import seed_of
 from manifests.ledger import Ledger
 from manifests.run import load_run
-from pipeline.build import Grid, build
+from pipeline.build import build
 from pipeline.dag import build_dag
+from pipeline.grid import Grid
 from pipeline.status import status
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,7 @@ from pipeline.build import build
 def shards(tmp_path_factory):
     from conftest import ROOT
 
-    file = ROOT / "tests" / "data" / "tone.yaml"
+    file = ROOT / "manifests" / "runs" / "tone.yaml"
     return build(load_run(file), file, tmp_path_factory.mktemp("run") / "out", quiet=True).shards
 
 

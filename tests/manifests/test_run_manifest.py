@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from manifests.errors import UserError
 from manifests.run import RunManifest, dump_run, load_run, shipped_runs
 
-BASE: dict[str, Any] = yaml.safe_load((ROOT / "tests" / "data" / "tone.yaml").read_text())
+BASE: dict[str, Any] = yaml.safe_load((ROOT / "manifests" / "runs" / "tone.yaml").read_text())
 
 
 def written(folder: Path, **changes: Any) -> Path:

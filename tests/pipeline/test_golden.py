@@ -17,12 +17,13 @@ import numpy as np
 from manifests.ledger import Ledger
 from manifests.run import load_run
 from pipeline.audio import decode_flac
-from pipeline.build import Grid, build
+from pipeline.build import build
 from pipeline.dag import build_dag
+from pipeline.grid import Grid
 from pipeline.stages.plan import run_plan
 
-FILE = Path(__file__).parent.parent / "data" / "tone.yaml"
-PINS = FILE.with_name("golden.json")
+FILE = Path(__file__).parents[2] / "manifests" / "runs" / "tone.yaml"
+PINS = Path(__file__).parents[1] / "data" / "golden.json"
 
 
 def outputs(out: Path) -> dict[str, dict[str, object]]:

@@ -12,7 +12,7 @@ from manifests.schema import PLAN
 from pipeline.dag import Dag, build_dag
 from pipeline.planner import Block
 
-TONE = Path(__file__).parent.parent / "data" / "tone.yaml"
+TONE = Path(__file__).parents[2] / "manifests" / "runs" / "tone.yaml"
 
 
 def planned(dag: Dag, number: int) -> list[dict[str, Any]]:

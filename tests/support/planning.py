@@ -19,7 +19,7 @@ from manifests.voices import VoiceTable
 from pipeline.dag import build_dag
 from pipeline.planner import Planner
 
-BASE: dict[str, Any] = yaml.safe_load((ROOT / "tests" / "data" / "tone.yaml").read_text())
+BASE: dict[str, Any] = yaml.safe_load((ROOT / "manifests" / "runs" / "tone.yaml").read_text())
 
 
 SHIPPED = build_dag(RunManifest.model_validate(BASE), "mine.yaml").planner
