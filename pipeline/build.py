@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from manifests import bank
 from manifests.errors import UserError
 from manifests.files import remove_debris, write_atomic, writing
 from manifests.ledger import CellRecord, Ledger
@@ -117,24 +118,27 @@ def build_locked(dag: Dag, run: Path, quiet: bool) -> BuildResult:
     removed = remove_debris(own, dag.manifest.executor.deadline_s)
     if removed:
         events("debris_removed", files=removed)
-    write_atomic(run / "run.yaml", dump_run(_with_inputs(dag.manifest, run)).encode())
+    write_atomic(run / "run.yaml", dump_run(_with_inputs(dag, run)).encode())
     result = _build(dag, run, events, quiet)
     events("build_finished", shards=result.shards.name, findings=len(result.findings))
     return result
 
 
-def _with_inputs(manifest: RunManifest, run: Path) -> RunManifest:
-    """The manifest with its own bank, openers and voices copied into the run: a run must outlive its inputs."""
-    paths = {}
-    for key in ("scenarios", "openers", "voices"):
-        source = getattr(manifest.plan, key)
-        if source is not None:
-            paths[key] = Path("inputs") / f"{key}{source.suffix}"
-            data = source.read_bytes()
-            with writing(run / paths[key]):
-                (run / "inputs").mkdir(exist_ok=True)
-            write_atomic(run / paths[key], data)
-    return manifest.model_copy(update={"plan": manifest.plan.model_copy(update=paths)})
+def _with_inputs(dag: Dag, run: Path) -> RunManifest:
+    """The manifest with bank, openers and voices copied into the run, which must outlive their next version."""
+    plan, language = dag.manifest.plan, dag.manifest.language
+    sources = {
+        "scenarios": plan.scenarios or bank.FOLDER / f"{language}.yaml",
+        "openers": plan.openers or bank.FOLDER / f"openers.{language}.yaml",
+        "voices": dag.planner.voices.path,
+    }
+    paths = {key: Path("inputs") / f"{key}{source.suffix}" for key, source in sources.items()}
+    for key, source in sources.items():
+        data = source.read_bytes()
+        with writing(run / paths[key]):
+            (run / "inputs").mkdir(exist_ok=True)
+        write_atomic(run / paths[key], data)
+    return dag.manifest.model_copy(update={"plan": plan.model_copy(update=paths)})
 
 
 def _build(dag: Dag, run: Path, events: Events, quiet: bool) -> BuildResult:

@@ -46,9 +46,10 @@ def load_plugins(modules: tuple[str, ...], file: Path | str) -> None:
     for module in modules:
         try:
             importlib.import_module(module)
-        except ImportError as error:
+        except Exception as error:  # a plugin may fail in any way
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(
-                f"{file}: plugins: {module!r} cannot be imported ({error}); is it on PYTHONPATH?"
+                f"{file}: plugins: {module!r} cannot be imported ({reason}); is it on PYTHONPATH?"
             ) from error
 
 

@@ -58,32 +58,45 @@ def verify_run(run: Path, deep: bool = False) -> list[Finding]:
                 findings += _check_cell(ledger, have[stage.name], ids[part], wanted)
     if findings:
         return findings  # what follows reads the cells
-    findings = check_current(grid, run)
+    findings = _check_selected(grid, run)
     if findings:
         return findings
     select, shards = run / "select" / "current", run / "shards" / "current"
     kept, findings = _check_verdicts(grid, select, ids)
+    findings = findings or check_current(grid, run)
+    if findings:
+        return findings
     if not kept:
         findings.append(Finding(str(run), "", "no dialogue was kept: see echat status for what went wrong"))
     findings += verify_shards(shards, deep, kept)
     return findings or list(_check_origin(grid, select, shards, deep))
 
 
+_AGAIN = "run the same command (build or replay) again"
+
+
+def _check_selected(grid: Grid, run: Path) -> list[Finding]:
+    """Whether there are verdicts on the cells as they are now, by the manifest's thresholds."""
+    manifest, select = grid.dag.manifest, run / "select" / "current"
+    if not grid.complete:
+        return [Finding(str(run), "", f"not every cell is made: {_AGAIN}")]
+    if select.resolve().name != select_key(manifest.select, tuple(manifest.annotate), grid.all_cells):
+        return [Finding(str(select), "", f"the verdicts are missing or of an earlier state of the run: {_AGAIN}")]
+    return []
+
+
 def check_current(grid: Grid, run: Path) -> list[Finding]:
     """Whether verdicts and shards are there and are those of the run's manifest and cells."""
-    manifest = grid.dag.manifest
-    again = "run the same command (build or replay) again"
-    if not grid.complete:
-        return [Finding(str(run), "", f"not every cell is made: {again}")]
+    stale = _check_selected(grid, run)
+    if stale:
+        return stale
     select, shards = run / "select" / "current", run / "shards" / "current"
-    if select.resolve().name != select_key(manifest.select, tuple(manifest.annotate), grid.all_cells):
-        return [Finding(str(select), "", f"the verdicts are missing or of an earlier state of the run: {again}")]
     try:
         layout = lay_out(grid.dag, select, grid.all_cells)
     except (OSError, ValueError) as error:
-        return [Finding(str(select), "", f"a verdict cannot be read ({error}): {again}")]
+        return [Finding(str(select), "", f"a verdict cannot be read ({error}): {_AGAIN}")]
     if shards.resolve().name != layout_key(grid.dag, layout) or not shards.exists():
-        return [Finding(str(shards), "", f"the shards are missing or of an earlier state of the run: {again}")]
+        return [Finding(str(shards), "", f"the shards are missing or of an earlier state of the run: {_AGAIN}")]
     return []
 
 
@@ -155,8 +168,12 @@ def _check_verdicts(
             counted[verdict] = counted.get(verdict, 0) + 1
             if verdict == KEPT:
                 kept[row["id"]] = row["split"]
-    if load_statistics(select)["verdict"] != counted:
-        findings.append(Finding(str(select / "statistics.json"), "", f"does not count what the cells say: {counted}"))
+    file = str(select / "statistics.json")
+    try:
+        if load_statistics(select)["verdict"] != counted:
+            findings.append(Finding(file, "", f"does not count what the cells say: {counted}"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        findings.append(Finding(file, "", f"cannot be read ({error}): run the same command again"))
     return kept, findings
 
 

@@ -56,7 +56,7 @@ def test_a_failed_write_leaves_the_old_content_and_nothing_else(
     path = tmp_path / "file"
     write_atomic(path, b"old")
     monkeypatch.setattr(os, call, failing(errno.EIO))
-    with pytest.raises(OSError, match="Input/output"):
+    with pytest.raises(UserError, match="Input/output"):
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
@@ -125,8 +125,8 @@ def test_a_disk_that_says_no_is_named_with_what_to_do(
     assert REFUSALS[number] in str(error.value)
 
 
-def test_other_errors_keep_their_type(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+def test_what_is_no_matter_of_the_disk_keeps_its_type(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
         write_atomic(tmp_path / "no folder" / "file", b"data")
     with pytest.raises(ZeroDivisionError), writing(tmp_path):
         _ = 1 / 0
@@ -149,9 +149,10 @@ def test_old_debris_goes_and_all_else_stays(tmp_path: Path) -> None:
     for path in (*old, mine):
         aged(path, 100)
     aged(young, 10)
-    assert remove_debris(tmp_path, older_than_s=50) == 2
+    assert remove_debris([tmp_path], older_than_s=50) == 1, "it does not look below the folders that it is given"
+    assert remove_debris([tmp_path, deep], older_than_s=50) == 1
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted([young, mine])
-    assert remove_debris(tmp_path, older_than_s=50) == 0
+    assert remove_debris([tmp_path, deep, tmp_path / "none"], older_than_s=50) == 0
 
 
 def test_an_old_temporary_folder_goes_whole_and_a_young_one_stays(tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_an_old_temporary_folder_goes_whole_and_a_young_one_stays(tmp_path: Path
         (folder / f"{TEMPORARY}inner").write_bytes(b"x")
     aged(old / f"{TEMPORARY}inner", 100)
     aged(old, 100)
-    remove_debris(tmp_path, older_than_s=50)
+    remove_debris([tmp_path], older_than_s=50)
     assert list(tmp_path.iterdir()) == [young]
 
 
@@ -170,3 +171,12 @@ def test_a_digest_is_that_of_the_content(tmp_path: Path) -> None:
     data = bytes(range(256)) * 5000
     (tmp_path / "file").write_bytes(data)
     assert sha256(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+
+
+def test_what_others_named_alike_is_not_debris(tmp_path: Path) -> None:
+    mine = tmp_path / f"{TEMPORARY}important"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("x")
+    aged(mine, 100)
+    assert remove_debris([tmp_path], older_than_s=50) == 0
+    assert (mine / "thesis.tex").exists()

@@ -23,12 +23,15 @@ from pipeline.grid import Grid
 from pipeline.stages.plan import run_plan
 
 FILE = Path(__file__).parents[2] / "manifests" / "runs" / "tone.yaml"
-PINS = Path(__file__).parents[1] / "data" / "golden.json"
+DATA = Path(__file__).parents[1] / "data"
+PINS = DATA / "golden.json"
 
 
 def outputs(out: Path) -> dict[str, dict[str, object]]:
     """Version and hash of the values of every stage of the tone run."""
     manifest = load_run(FILE)
+    frozen = {"scenarios": DATA / "golden_bank.yaml", "openers": DATA / "golden_openers.yaml"}
+    manifest = manifest.model_copy(update={"plan": manifest.plan.model_copy(update=frozen)})
     build(manifest, FILE, out, quiet=True)
     dag, ledger = build_dag(manifest, FILE), Ledger(out)
     grid = Grid(dag, ledger, run_plan(dag.plan, ledger))
