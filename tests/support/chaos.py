@@ -1,8 +1,8 @@
 """A speaker that misbehaves on demand, for tests: the `tone` speaker with faults that a control file switches.
 
 `ECHAT_CHAOS` names a folder. In it, `calls` collects a line per utterance spoken; the file `fault`, when there,
-holds JSON: `{"kind": "raise" | "nan" | "die" | "hang" | "rate" | "loud", "one_in": 10}`. A row is hit when the
-hash of its text is divisible by `one_in`; with `"once": true` only the first row that is met.
+holds JSON: `{"kind": "raise" | "nan" | "die" | "hang" | "loud", "one_in": 10}` hits rows by the hash of their text,
+`{"kind": ..., "text": "..."}` those with that text.
 """
 
 from __future__ import annotations
@@ -41,13 +41,10 @@ class ChaosSpeaker(ToneSpeaker):
             fault = json.loads((folder / "fault").read_text())
         except FileNotFoundError:
             return speech
-        if zlib.crc32(utterance.text.encode()) % fault.get("one_in", 10):
+        text = fault.get("text")
+        hit = utterance.text == text if text else zlib.crc32(utterance.text.encode()) % fault["one_in"] == 0
+        if not hit:
             return speech
-        if fault.get("once"):
-            try:
-                (folder / "fault").rename(folder / "fault.done")
-            except FileNotFoundError:
-                return speech
         return _break(speech, fault["kind"])
 
 
