@@ -81,17 +81,12 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
     )
     rater: Any = resolve("rater", manifest.rate, file, ("rate",))
     codec: Any = resolve("codec", manifest.tokenize, file, ("tokenize",))
-    voices, reply_voices = VoiceTable.load(query.voices, manifest.plan.voices), VoiceTable.load(reply.voices)
-    for table, engine, role in ((voices, query, "query"), (reply_voices, reply, "reply")):
-        strange = [voice.voice for voice in table.voices if voice.role == role and not engine.has_voice(voice.voice)]
-        if strange:
-            raise UserError(f"{table.path}: the speaker {engine.engine} has no voice {strange[0]!r}")
     planner = Planner(
         manifest=manifest,
         file=str(file),
         bank=bank_engine.bank,
-        voices=voices,
-        reply_voices=reply_voices,
+        voices=_voices(query, "query", manifest.plan.voices),
+        reply_voices=_voices(reply, "reply"),
         reply_voice=manifest.speak_reply.get("voice"),
         speaker=query.engine,
         capabilities=query.capabilities,
@@ -109,6 +104,15 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
     dag = Dag(manifest, Plan(planner), stages)
     check_columns(dag)
     return dag
+
+
+def _voices(speaker: Any, role: str, path: Path | None = None) -> VoiceTable:
+    """The voice table of a speaker, or a user's own; every voice of the role must be one that it can speak as."""
+    table = VoiceTable.load(speaker.voices, path)
+    strange = [voice.voice for voice in table.voices if voice.role == role and not speaker.has_voice(voice.voice)]
+    if strange:
+        raise UserError(f"{table.path}: the speaker {speaker.engine} has no voice {strange[0]!r}")
+    return table
 
 
 def check_columns(dag: Dag) -> None:
