@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from pydantic import Field
 
+from annotators.clip import Clip
 from manifests.engine import EngineConfig
 
 
@@ -20,12 +23,14 @@ class Transcript:
         reference: The reference after the same normalisation.
         wer: Word error rate against the reference, at least 0; 1.0 when nothing was heard.
         cer: Character error rate against the reference.
+        mismatch: From 0 (the audio says just this text) to 1 (it does not); NaN where it is not measured.
     """
 
     text: str
     reference: str
     wer: float
     cer: float
+    mismatch: float = math.nan
 
 
 class Recognizer(Protocol):
@@ -45,10 +50,21 @@ class Label:
     evidence: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Example:
+    """A clip that people labelled: what a head is trained on."""
+
+    clip: Clip
+    label: str
+    speaker: str
+
+
 class Annotator(Protocol):
     """A loaded annotator of one cue family. Never raises for odd audio: it answers with low confidence."""
 
-    def annotate(self, samples: np.ndarray, sample_rate: int) -> Label: ...
+    def annotate(self, clip: Clip) -> Label:
+        """Label one clip; the result depends on the clip, its voice's reference and shipped files only."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -93,9 +109,40 @@ class RecognizerConfig(EngineConfig):
 
 
 class AnnotatorConfig(EngineConfig):
-    """Config of an annotator."""
+    """Config of an annotator.
+
+    Attributes:
+        needs_reference: Whether it is better with the reference of the clip's voice (`Clip.reference`), which the
+            pipeline then makes before anything is annotated.
+        consistency_only: It recognises our own synthesis and says nothing reliable about real people.
+    """
+
+    needs_reference: ClassVar[bool] = False
+    consistency_only: ClassVar[bool] = False
 
     family: str = Field(default="", description="The cue family that it labels; set from the manifest's key.")
+
+    def thresholds(self) -> dict[str, float]:
+        """Least probability per label that held the target precision where the engine was last calibrated.
+
+        Used where a run has too few rows to calibrate its own; empty for none.
+        """
+        return {}
+
+    def card(self) -> Mapping[str, Any]:
+        """What its model was trained on (`annotators.fingerprint`); empty where it was trained on nothing."""
+        return {}
+
+    def fit(self, examples: Sequence[Example]) -> Annotator:
+        """A loaded annotator whose head is trained on labelled clips instead, where the engine has one.
+
+        Args:
+            examples: Their clips keep measurements (`cues`, `embedding`) and reference; the samples are cut off.
+
+        Raises:
+            ValueError: The examples do not suffice.
+        """
+        raise NotImplementedError
 
     def open(self) -> Annotator:
         raise NotImplementedError

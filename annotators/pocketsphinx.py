@@ -1,9 +1,9 @@
 """Recognizer on pocketsphinx that asks whether a clip says its text, on the CPU and without downloads.
 
 Each clip is decoded with a bigram model of its own text and about 100 unrelated everyday sentences. Such a
-decoder knows what it may hear: another text, a missing half or a cut is found almost always, a slip of one
-word is often "repaired". It is a mismatch detector, not a meter of the word error rate: a clean clip scores
-lower than an open recognizer would score it.
+decoder knows what it may hear, so it is no meter of the word error rate: a slip of one word is often "repaired", and a
+clean clip scores lower than an open recognizer would score it. Whether audio and text differ is
+answered by `Transcript.mismatch`, which weighs each word of the text (`annotators.mismatch`).
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from annotators.audio import prepare
 from annotators.base import Recognizer, RecognizerConfig, Transcript
+from annotators.mismatch import SHIPPED_RULE, MismatchDetector
+from annotators.mismatch_align import Pronunciations
 from annotators.text import error_rates, normalise
 from manifests.engine import Problem, Throughput
 from manifests.errors import UserError
 
-VERSION = 1  # of the code below: raise it when the same clip may give another transcript
+VERSION = 2  # of the code below: raise it when the same clip may give another transcript
 SAMPLE_RATE = 16000  # Hz, of the acoustic model
 _BACKGROUND = Path(__file__).parent / "data" / "asr_background.txt"
 _DISCOUNT = 0.5  # taken off each bigram count
@@ -37,6 +39,7 @@ _PEAK = 0.7  # level that clips are scaled to: quiet ones lose precision as 16-b
 _SILENT_PEAK = 1e-4  # below this there is nothing to amplify
 _MARGIN = 0.2  # seconds of silence added on both sides: without it the first word is often lost
 _WEIGHT = 6  # of the clip's own text in the model, in sentences; less loses its words in emotional speech
+_DITHER = 8.0  # noise added, in steps of 16 bits (-72 dBFS): the model knows no digital silence and calls it speech
 _SHORTEST = 0.1  # seconds; less is no word, and too few frames for the decoder's mean
 
 # Letters to phones for words that are not in the dictionary (names, mostly), longest match first. Rough, but
@@ -121,14 +124,16 @@ class PocketsphinxRecognizer:
     20 ms: less than the decoding.
     """
 
-    def __init__(self, acoustic_model: Path, dictionary: Path) -> None:
+    def __init__(self, acoustic_model: Path, dictionary: Path, detector: MismatchDetector | None) -> None:
         """Read the pronunciation dictionary.
 
         Args:
             acoustic_model: Folder of the acoustic model.
             dictionary: Pronunciation file in the CMUdict format.
+            detector: Of mismatches; without one they are not measured (NaN).
         """
-        self._acoustic_model = acoustic_model
+        self.acoustic_model, self.dictionary = acoustic_model, dictionary
+        self._detector = detector
         self._pronunciations: dict[str, list[str]] = {}
         for line in dictionary.read_text(encoding="utf-8").splitlines():
             word, _, phones = line.partition(" ")
@@ -147,7 +152,8 @@ class PocketsphinxRecognizer:
             language: Must be `en`.
 
         Returns:
-            The transcript; empty, with error rates of 1, for silence and for less than 0.1 s.
+            The transcript; empty, with error rates and mismatch of 1, for silence and for less than 0.1 s. The mismatch
+            is 1 too when the text has no words or one that has no pronunciation (digits, other scripts).
 
         Raises:
             UserError: The language is not English.
@@ -155,45 +161,108 @@ class PocketsphinxRecognizer:
         """
         if language != "en":
             raise UserError(f"pocketsphinx recognises en only, not {language!r}: use another recognizer")
-        audio = prepare(samples, sample_rate, SAMPLE_RATE)
         expected = normalise(reference, language)
-        peak = float(np.abs(audio).max())
-        heard = ""
-        if peak >= _SILENT_PEAK and len(audio) >= _SHORTEST * SAMPLE_RATE:
-            audio = np.pad(audio * (_PEAK / peak * 32767), int(_MARGIN * SAMPLE_RATE))
-            pcm = np.round(audio).astype("<i2").tobytes()
-            heard = normalise(self._decode(pcm, expected.split()), language)
+        pcm = quantise(samples, sample_rate)
+        heard, mismatch = "", 1.0
+        if pcm is not None:
+            known = {word: pronounce(word, self._pronunciations) for word in expected.split()}
+            hypothesis, cepstra = self._decode(pcm, expected.split(), known)
+            heard = normalise(hypothesis, language)
+            words = [[variant.split() for variant in known[word]] for word in expected.split()]
+            mismatch = self._detector.probability(cepstra, words) if self._detector else math.nan
         wer, cer = error_rates(expected, heard)
-        return Transcript(heard, expected, wer, cer)
+        return Transcript(heard, expected, wer, cer, mismatch)
 
-    def _decode(self, pcm: bytes, expected: list[str]) -> str:
-        """The best hypothesis for 16-bit samples at 16 kHz, empty when the decoder has none."""
-        from pocketsphinx import Decoder
+    def analyse(self, samples: np.ndarray, sample_rate: int, reference: str) -> tuple[np.ndarray, Pronunciations]:
+        """What the mismatch of an English clip is measured on, without decoding it.
 
-        known = {word: pronounce(word, self._pronunciations) for word in expected}
+        Args:
+            samples: As for `transcribe`.
+            sample_rate: In Hz.
+            reference: The text.
+
+        Returns:
+            Cepstra float32 (num_frames, 13), 100 frames a second, none for silence and for less than 0.1 s; and of each
+            word its pronunciations, each a list of phones.
+
+        Raises:
+            ValueError: As `transcribe`.
+        """
+        spoken = [pronounce(word, self._pronunciations) for word in normalise(reference, "en").split()]
+        words = [[variant.split() for variant in variants] for variants in spoken]
+        pcm = quantise(samples, sample_rate)
+        if pcm is None:
+            return np.zeros((0, 13), np.float32), words
+        with tempfile.TemporaryDirectory(prefix="asr-") as folder:
+            decoder = self._decoder(Path(folder), [["a"]], {})
+            decoder.start_utt()
+            decoder.process_raw(pcm.tobytes(), no_search=True, full_utt=True)
+            del decoder  # closes the file
+            return _read_cepstra(Path(folder)), words
+
+    def _decode(self, pcm: np.ndarray, expected: list[str], known: dict[str, list[str]]) -> tuple[str, np.ndarray]:
+        """The best hypothesis for 16-bit samples at 16 kHz, empty when the decoder has none; and the cepstra."""
         own = [word for word in expected if known[word]]
         sentences = self._background + [own] * (_WEIGHT if own else 0)
-        words = sorted({word for sentence in sentences for word in sentence})
+        with tempfile.TemporaryDirectory(prefix="asr-") as folder:  # the decoder reads and writes files only
+            decoder = self._decoder(Path(folder), sentences, known)
+            decoder.start_utt()
+            decoder.process_raw(pcm.tobytes(), full_utt=True)
+            decoder.end_utt()
+            hypothesis = decoder.hyp()
+            text = hypothesis.hypstr if hypothesis else ""
+            del decoder  # closes the file
+            return text, _read_cepstra(Path(folder))
+
+    def _decoder(self, folder: Path, sentences: list[list[str]], known: dict[str, list[str]]) -> Any:
+        """A decoder of a bigram model of some sentences that writes the cepstra into a folder."""
+        from pocketsphinx import Decoder
+
         entries = []
-        for word in words:
+        for word in sorted({word for sentence in sentences for word in sentence}):
             variants = known.get(word) or self._pronunciations[word]
             entries += [f"{word}{f'({i + 1})' if i else ''} {phones}" for i, phones in enumerate(variants)]
-        with tempfile.TemporaryDirectory(prefix="asr-") as folder:  # the decoder reads both from files only
-            model, lexicon = Path(folder, "row.arpa"), Path(folder, "row.dict")
-            model.write_text(arpa(sentences), encoding="utf-8")
-            lexicon.write_text("\n".join(entries) + "\n", encoding="utf-8")
-            decoder = Decoder(
-                hmm=str(self._acoustic_model),
-                lm=str(model),
-                dict=str(lexicon),
-                samprate=SAMPLE_RATE,
-                loglevel="FATAL",
-            )
-        decoder.start_utt()
-        decoder.process_raw(pcm, full_utt=True)
-        decoder.end_utt()
-        hypothesis = decoder.hyp()
-        return hypothesis.hypstr if hypothesis else ""
+        model, lexicon = folder / "row.arpa", folder / "row.dict"
+        model.write_text(arpa(sentences), encoding="utf-8")
+        lexicon.write_text("\n".join(entries) + "\n", encoding="utf-8")
+        return Decoder(
+            hmm=str(self.acoustic_model),
+            lm=str(model),
+            dict=str(lexicon),
+            samprate=SAMPLE_RATE,
+            loglevel="FATAL",
+            mfclogdir=str(folder),
+        )
+
+
+def quantise(samples: np.ndarray, sample_rate: int) -> np.ndarray | None:
+    """A clip as the decoder wants it: 16 bits at 16 kHz, of one level, in quiet noise, with margins.
+
+    Args:
+        samples: Shape (num_samples,), float32 in [-1, 1]; stereo is averaged.
+        sample_rate: In Hz.
+
+    Returns:
+        int16 (num_samples_at_16_khz + margins,); none for silence, a constant, and less than 0.1 s.
+
+    Raises:
+        ValueError: The clip is empty or holds NaN or infinite samples.
+    """
+    audio = prepare(samples, sample_rate, SAMPLE_RATE)
+    audio = audio - audio.mean()
+    peak = float(np.abs(audio).max())
+    if peak < _SILENT_PEAK or len(audio) < _SHORTEST * SAMPLE_RATE:
+        return None
+    audio = np.pad(audio * (_PEAK / peak * 32767), int(_MARGIN * SAMPLE_RATE))
+    # The same noise for every clip: its score must not depend on others.
+    noise = np.random.default_rng(0).standard_normal(len(audio)) * _DITHER
+    return np.round(audio + noise).astype("<i2")
+
+
+def _read_cepstra(folder: Path) -> np.ndarray:
+    """What a decoder wrote: float32 (num_frames, 13)."""
+    (file,) = folder.glob("*.mfc")
+    return np.frombuffer(file.read_bytes(), ">f4", offset=4).reshape(-1, 13).astype(np.float32)
 
 
 class PocketsphinxConfig(RecognizerConfig):
@@ -210,21 +279,22 @@ class PocketsphinxConfig(RecognizerConfig):
         return ("en",)
 
     def revision(self) -> str:
-        """Version of the package (its models come with it), of this code, and the background text's hash."""
+        """Version of the package (its models come with it), of this code, and the hash of what ships with it."""
         try:
             package = importlib.metadata.version("pocketsphinx")
         except importlib.metadata.PackageNotFoundError:
             package = "missing"
-        text = hashlib.sha256(_BACKGROUND.read_bytes()).hexdigest()[:12]
-        return f"pocketsphinx-{package}+v{VERSION}+text-{text}"
+        data = hashlib.sha256(_BACKGROUND.read_bytes() + SHIPPED_RULE.read_bytes()).hexdigest()[:12]
+        return f"pocketsphinx-{package}+v{VERSION}+data-{data}"
 
     def problems(self) -> list[Problem]:
         """The package, or one of its model files, is missing."""
         fix = "pip install --force-reinstall 'pocketsphinx>=5.1,<6'"
-        folder = _model_folder()
+        folder = model_folder()
         if folder is None:
             return [Problem("the package pocketsphinx is not installed", fix)]
-        files = ("en-us/mdef", "en-us/means", "en-us/feat.params", "cmudict-en-us.dict")
+        names = ("mdef", "means", "variances", "sendump", "feat.params")
+        files = (*(f"en-us/{name}" for name in names), "cmudict-en-us.dict")
         missing = [folder / name for name in files if not (folder / name).is_file()]
         return [Problem(f"{path} is missing", fix) for path in missing]
 
@@ -236,12 +306,13 @@ class PocketsphinxConfig(RecognizerConfig):
         """
         for problem in self.problems():
             raise UserError(f"pocketsphinx cannot run: {problem.what}; {problem.fix}")
-        folder = _model_folder()
+        folder = model_folder()
         assert folder is not None
-        return PocketsphinxRecognizer(folder / "en-us", folder / "cmudict-en-us.dict")
+        acoustic_model = folder / "en-us"
+        return PocketsphinxRecognizer(acoustic_model, folder / "cmudict-en-us.dict", MismatchDetector(acoustic_model))
 
 
-def _model_folder() -> Path | None:
+def model_folder() -> Path | None:
     """Folder of the package's English models, found without importing it; none when not installed."""
     spec = importlib.util.find_spec("pocketsphinx")
     return Path(spec.origin).parent / "model" / "en-us" if spec and spec.origin else None

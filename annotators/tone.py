@@ -8,6 +8,7 @@ import numpy as np
 
 from annotators.audio import prepare
 from annotators.base import Annotator, AnnotatorConfig, Label, Recognizer, RecognizerConfig, Transcript
+from annotators.clip import SAMPLE_RATE, Clip
 from annotators.text import error_rates, normalise
 from manifests import tonecode
 from manifests.engine import Throughput
@@ -73,9 +74,9 @@ class ToneAnnotator:
     def __init__(self, family: str) -> None:
         self.family = family
 
-    def annotate(self, samples: np.ndarray, sample_rate: int) -> Label:
+    def annotate(self, clip: Clip) -> Label:
         """The label that the tones spell, with certainty; equal probabilities when they spell none."""
-        symbols = read_symbols(samples, sample_rate)
+        symbols = read_symbols(clip.audio, SAMPLE_RATE)
         place = tonecode.FAMILIES.index(self.family)
         heard = len(symbols) > place
         value = tonecode.symbol_label(self.family, int(symbols[place])) if heard else NONE

@@ -25,6 +25,9 @@ LANGUAGES = ("en", "zh")
 CUES: dict[str, tuple[str, ...]] = {"age": AGES, "gender": GENDERS, "emotion": EMOTIONS, "event": EVENTS}
 """The cue families that a voice can carry, with their values."""
 
+HEARD: dict[str, tuple[str, ...]] = {**CUES, "speakers": ("one", "several")}
+"""The families that annotators recognise: the cues, and whether one person speaks, as every query asks for."""
+
 FAMILIES: dict[str, tuple[str, ...]] = {
     **CUES,
     "reply_emotion": REPLY_EMOTIONS,
@@ -58,6 +61,21 @@ _ZH: dict[str, dict[str, str]] = {
              "neutral": "中性"},
     "split": {"train": "训练", "validation": "验证", "test": "测试"},
 }  # fmt: skip
+
+
+def heard_labels(family: str) -> tuple[str, ...]:
+    """The labels that an annotator of a family can be right with; `none` is one where nothing may be asked for."""
+    return (*HEARD[family], NONE) if family == "event" else HEARD[family]
+
+
+def slots(family: str, count: int) -> tuple[str, ...]:
+    """Names of a family's annotators: `gender`, `gender_2`, `gender_3` ..."""
+    return tuple(family if number == 1 else f"{family}_{number}" for number in range(1, count + 1))
+
+
+def family_of(slot: str) -> str:
+    """The family of an annotator's slot."""
+    return slot.partition("_")[0]
 
 
 def canonical(family: str, value: str) -> str:

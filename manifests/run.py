@@ -20,10 +20,11 @@ from pydantic import (
 )
 
 from manifests.errors import UserError, from_pydantic
-from manifests.labels import CUES, LANGUAGES, SPLITS, TASKS
+from manifests.labels import CUES, HEARD, LANGUAGES, SPLITS, TASKS, family_of, slots
 from manifests.yamlfile import load_yaml
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
+Yield = Annotated[float, Field(gt=0, le=1)]
 
 
 def _number(value: float) -> float:
@@ -46,8 +47,13 @@ class PlanConfig(Strict):
     """Which dialogues to make."""
 
     quotas: dict[str, int | dict[str, int]]
-    """Dialogues per task: a number spread evenly over the task's labels, or a number per label
+    """Dialogues to keep per task: a number spread evenly over the task's labels, or a number per label
     (`emotion: {sad: 10}`; labels of `multi` are joined by `+`, in the order of `multi`)."""
+    yields: Yield | dict[str, Yield | dict[str, Yield]] = 1.0
+    """Share of planned dialogues that is expected to be kept: one number, or one per task, or per task and label.
+    Quotas are divided by it."""
+    retries: int = Field(default=0, ge=0, le=100)
+    """How often a top-up may try a rejected dialogue again, with another seed."""
     multi: tuple[str, ...] = ("gender", "emotion")
     """Cue families that a dialogue of the task `multi` combines."""
     contrastive: Ratio = 0.5
@@ -80,6 +86,14 @@ class PlanConfig(Strict):
             raise ValueError("every quota is zero: nothing to plan")
         return quotas
 
+    @field_validator("yields")
+    @classmethod
+    def _yields(cls, yields: Any) -> Any:
+        for task in yields if isinstance(yields, dict) else ():
+            if task not in TASKS:
+                raise ValueError(f"{task!r} is not a task: use one of {', '.join(TASKS)}")
+        return yields
+
     @field_validator("multi")
     @classmethod
     def _multi(cls, families: tuple[str, ...]) -> tuple[str, ...]:
@@ -111,10 +125,22 @@ class SelectConfig(Strict):
     speech_ratio_min: Ratio = 0.3
     clipped_ratio_max: Ratio = 0.01
     snr_db_min: Limit = 10.0
+    mos_min: Limit | None = None
+    """Least predicted opinion score of query and reply; needs `mos` with `share: 1`."""
     agree: tuple[str, ...] = ()
-    """Cue families whose recognised label must equal the requested one, wherever one was requested."""
+    """Families whose recognised label must equal the requested one, wherever one was requested, by every annotator."""
     confidence_min: dict[str, Ratio] = {}
-    """Least probability of the recognised label, per family of `agree`."""
+    """Least probability of the recognised label, per family of `agree` or per annotator (`gender_2`); calibrated
+    thresholds are never below it."""
+    precision: float = Field(default=0.95, gt=0, lt=1)
+    """Share of recognised labels that must agree with the requested ones, among those at or above the threshold that
+    calibration chooses for the label."""
+    calibration_share: Ratio = 0.2
+    """Share of the first plan's dialogues, by the hash of their id, that the thresholds are chosen on."""
+    calibration_min: PositiveInt = 30
+    """Least number of them recognised as a label, to choose that label's threshold on."""
+    thresholds: Path | None = None
+    """Frozen thresholds of an earlier run (`echat calibrate thresholds`); nothing is calibrated then."""
 
     @model_validator(mode="after")
     def _sense(self) -> SelectConfig:
@@ -122,9 +148,10 @@ class SelectConfig(Strict):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} needs the smaller number first")
-        idle = [family for family in self.confidence_min if family not in self.agree]
-        if idle:
-            raise ValueError(f"confidence_min.{idle[0]} has no effect: name {idle[0]} in agree too, or remove it")
+        for name in self.confidence_min:
+            family = family_of(name)
+            if family in HEARD and family not in self.agree:
+                raise ValueError(f"confidence_min.{name} has no effect: name {family} in agree too, or remove it")
         return self
 
 
@@ -173,8 +200,13 @@ class RunManifest(Strict):
     speak_query: dict[str, Any]
     speak_reply: dict[str, Any]
     transcribe: dict[str, Any]
-    annotate: dict[str, dict[str, Any]] = {}
+    annotate: dict[str, tuple[dict[str, Any], ...]] = {}
+    """Annotators by family: one engine, or a list of them."""
     rate: dict[str, Any]
+    mos: dict[str, Any] | None = None
+    """Rater of predicted opinion scores; none by default, for it is slow."""
+    takes_per_emotion: PositiveInt = 2
+    """Takes of each emotion that a voice's reference is made of, where an annotator wants references."""
     tokenize: dict[str, Any]
     select: SelectConfig = SelectConfig()
     shard: ShardConfig = ShardConfig()
@@ -188,15 +220,49 @@ class RunManifest(Strict):
             raise ValueError(f"use one of {', '.join(LANGUAGES)}")
         return language
 
+    @field_validator("annotate", mode="before")
+    @classmethod
+    def _lists(cls, annotate: Any) -> Any:
+        if not isinstance(annotate, dict):
+            return annotate
+        return {family: (engine,) if isinstance(engine, dict) else engine for family, engine in annotate.items()}
+
     @model_validator(mode="after")
     def _families(self) -> RunManifest:
-        for family in (*self.annotate, *self.select.agree, *self.select.confidence_min):
-            if family not in CUES:
-                raise ValueError(f"annotate or select names {family!r}: use one of {', '.join(CUES)}")
+        for family in (*self.annotate, *self.select.agree):
+            if family not in HEARD:
+                raise ValueError(f"annotate or select names {family!r}: use one of {', '.join(HEARD)}")
+        for family, engines in self.annotate.items():
+            if not engines:
+                raise ValueError(f"annotate.{family} names no engine: name one or more, or remove it")
         silent = [family for family in self.select.agree if family not in self.annotate]
         if silent:
             raise ValueError(f"select.agree names {silent[0]}, which no annotator hears: add annotate.{silent[0]}")
+        strange = [name for name in self.select.confidence_min if name not in self.slots]
+        if strange:
+            raise ValueError(
+                f"select.confidence_min names {strange[0]!r}: use one of {', '.join(self.slots) or 'no family'}"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _sampled_mos(self) -> RunManifest:
+        share = (self.mos or {}).get("share", 0)
+        if self.select.mos_min is not None and share != 1:
+            raise ValueError(
+                "select.mos_min is a threshold on a sample, which would reject only the rows that were sampled: set"
+                " mos.share: 1, or remove select.mos_min"
+            )
+        return self
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Names of all annotators, families sorted: `emotion`, `gender`, `gender_2`."""
+        return tuple(slot for family in sorted(self.annotate) for slot in self.slots_of(family))
+
+    def slots_of(self, family: str) -> tuple[str, ...]:
+        """Names of a family's annotators, in their order."""
+        return slots(family, len(self.annotate.get(family, ())))
 
 
 def shipped_runs() -> dict[str, Path]:
@@ -223,7 +289,10 @@ def load_run(file: Path) -> RunManifest:
         for key in ("scenarios", "openers", "voices")
         if (value := getattr(manifest.plan, key)) is not None
     }
-    return manifest.model_copy(update={"plan": manifest.plan.model_copy(update=paths)})
+    select = manifest.select
+    if select.thresholds is not None:
+        select = select.model_copy(update={"thresholds": (file.parent / select.thresholds).resolve()})
+    return manifest.model_copy(update={"plan": manifest.plan.model_copy(update=paths), "select": select})
 
 
 def dump_run(manifest: RunManifest) -> str:

@@ -12,9 +12,10 @@ SCHEMA_VERSION = 1
 """Of all stage tables; stored in each file's metadata. A file of another version is refused, not guessed at."""
 
 
-def field(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa.Field:
-    """An Arrow field whose metadata says what it means and in which unit."""
-    return pa.field(name, kind, metadata={"description": description, **({"unit": unit} if unit else {})})
+def field(name: str, kind: pa.DataType, description: str, unit: str = "", optional: bool = False) -> pa.Field:
+    """An Arrow field whose metadata says what it means and in which unit; `optional` allows a null in a good row."""
+    metadata = {"description": description, "unit": unit, "optional": "yes" if optional else ""}
+    return pa.field(name, kind, metadata={key: value for key, value in metadata.items() if value})
 
 
 KEY = pa.schema([
@@ -42,9 +43,13 @@ PLAN = pa.schema([
     field("event", pa.string(), "requested vocal sound event in the query, or none"),
     field("intensity", pa.float64(), "how strongly the emotion shows", "0..1"),
     field("query_voice", pa.string(), "voice that speaks the query"),
+    field("query_recipe", pa.string(), "stock voices and settings that the speaker makes that voice of, or empty"),
     field("query_speaker", pa.string(), "base voice or real speaker behind it; splits are disjoint in it"),
     field("reply_voice", pa.string(), "voice that speaks the reply"),
     field("seed", pa.int64(), "the row's own seed; every draw derives from it"),
+    field("number", pa.int64(), "place among the rows of its task and label, from 0"),
+    field("attempt", pa.int16(), "0, or which retry of the row with this number it is"),
+    field("round", pa.int16(), "0, or the top-up round that added it"),
 ])  # fmt: skip
 
 SCRIPT = pa.schema([
@@ -59,6 +64,32 @@ SPEECH = pa.schema([
     field("seconds", pa.float64(), "duration of the waveform", "s"),
 ])  # fmt: skip
 
+EVENT = pa.schema([
+    field("event_start", pa.float64(), "where the vocal sound event begins; 0 without one", "s"),
+    field("event_end", pa.float64(), "where it ends; no word lies between; 0 without one", "s"),
+    field("event_position", pa.string(), "before, within or after the words; empty without an event"),
+    field("event_snr_db", pa.float64(), "level of the event over that of the words; 0 without one", "dB"),
+    field("event_source", pa.string(), "voice, or the recording that it was taken from; empty without an event"),
+])  # fmt: skip
+
+TAKES = pa.schema([
+    field("voice", pa.string(), "voice that speaks the take"),
+    field("recipe", pa.string(), "stock voices and settings that the speaker makes it of, or empty"),
+    field("language", pa.string(), "language of the text", "ISO 639-1"),
+    field("age", pa.string(), "age of the voice"),
+    field("gender", pa.string(), "gender of the voice"),
+    field("emotion", pa.string(), "emotion of the take"),
+    field("intensity", pa.float64(), "how strongly the emotion shows", "0..1"),
+    field("text", pa.string(), "what is said"),
+    field("seed", pa.int64(), "of every draw of the speaker"),
+])  # fmt: skip
+
+VOICES = pa.schema([
+    field("seconds", pa.float64(), "duration of the take", "s"),
+    field("cues", pa.string(), "acoustic cues of the take, those that could be measured", "JSON object"),
+    field("embedding", pa.list_(pa.float64()), "speaker embedding of the take"),
+])  # fmt: skip
+
 TRANSCRIPT = pa.schema([
     field("query_transcript", pa.string(), "what was heard in the query"),
     field("query_wer", pa.float64(), "word error rate of the query against its text", "ratio"),
@@ -69,15 +100,15 @@ TRANSCRIPT = pa.schema([
 ])  # fmt: skip
 
 
-def annotation(families: tuple[str, ...]) -> pa.Schema:
-    """Columns of the recognised label of each annotated cue family."""
+def annotation(slots: tuple[str, ...]) -> pa.Schema:
+    """Columns of the label that each annotator recognised; its slot is its family, numbered from the second on."""
     fields = []
-    for family in families:
+    for slot in slots:
         fields += [
-            field(f"heard_{family}", pa.string(), f"recognised {family}, or none when unsure"),
-            field(f"heard_{family}_p", pa.float64(), "probability of the recognised label", "0..1"),
-            field(f"heard_{family}_probabilities", pa.string(), "probability of each class", "JSON object"),
-            field(f"heard_{family}_evidence", pa.string(), "measurements behind the label", "JSON object"),
+            field(f"heard_{slot}", pa.string(), f"recognised {slot.partition('_')[0]}, or none when unsure"),
+            field(f"heard_{slot}_p", pa.float64(), "probability of the recognised label", "0..1"),
+            field(f"heard_{slot}_probabilities", pa.string(), "probability of each class", "JSON object"),
+            field(f"heard_{slot}_evidence", pa.string(), "measurements behind the label", "JSON object"),
         ]
     return pa.schema(fields)
 
@@ -94,6 +125,16 @@ def _quality(role: str) -> list[pa.Field]:
 
 
 QUALITY = pa.schema(_quality("query") + _quality("reply"))
+
+def _mos(role: str) -> list[pa.Field]:
+    names = {"ovrl": "overall quality", "sig": "quality of the speech itself", "bak": "freedom from background noise"}
+    return [
+        field(f"{role}_{name}", pa.float64(), f"predicted {what}; null in rows that were not sampled", "MOS", True)
+        for name, what in names.items()
+    ]
+
+
+MOS = pa.schema(_mos("query") + _mos("reply"))
 
 TOKENS = pa.schema([
     field("reply_tokens", pa.list_(pa.int32()), "speech tokens of the reply"),

@@ -1,4 +1,8 @@
-"""Voice tables: who speaks, with which labels, in which split, under which licence."""
+"""Voice tables: who speaks, with which labels, in which split, under which licence, and how the voice is made.
+
+Columns beside the required ones describe a voice for people, but for two kinds: `blend` says which stock voices
+of the speaker a voice is made of, and `set_<cue>` sets a cue of `manifests.cues` in place of its age's.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,22 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from manifests.cues import NAMES
 from manifests.errors import UserError
 from manifests.ids import content_hash
 from manifests.labels import AGES, GENDERS, LANGUAGES, SPLITS
+from manifests.recipe import Recipe, parse_blend, parse_setting
 
 _COLUMNS = ("voice", "role", "split", "language", "gender", "age", "speaker", "licence")
+_BLEND, _SET = "blend", "set_"
 
 
 @dataclass(frozen=True)
 class Voice:
-    """One row of a voice table; `split` is empty for reply voices, which belong to the assistant."""
+    """One row of a voice table; `split` is empty for reply voices, which belong to the assistant.
+
+    `recipe` is the text of a `manifests.recipe.Recipe`, or empty when the speaker knows the voice by its name.
+    """
 
     voice: str
     role: str
@@ -26,6 +36,7 @@ class Voice:
     age: str
     speaker: str
     licence: str
+    recipe: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,23 +63,19 @@ class VoiceTable:
         except ValueError as error:
             raise UserError(f"{str(file)!r}: is not a path ({error})") from error
         reader = csv.DictReader(text.splitlines())
-        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            raise UserError(f"{file}: the voice table lacks the column(s) {', '.join(missing)}")
+        _check_header(file, list(reader.fieldnames or ()))
         voices: list[Voice] = []
         names: set[str] = set()
-        homes: dict[str, str] = {}
+        homes: dict[tuple[str, str], str] = {}
         for row in reader:
-            voice = Voice(**{column: (row[column] or "").strip() for column in _COLUMNS})
             where = f"{file}:{reader.line_num}"
+            row = {column: (value or "").strip() for column, value in row.items() if isinstance(column, str)}
+            recipe = _recipe(row, where)
+            voice = Voice(**{column: row[column] for column in _COLUMNS}, recipe=recipe.text if recipe else "")
             _check(voice, where)
             if voice.voice in names:
                 raise UserError(f"{where}: the voice {voice.voice!r} stands twice; names must be unique")
-            if voice.role == "query" and homes.setdefault(voice.speaker, voice.split) != voice.split:
-                raise UserError(
-                    f"{where}: the speaker {voice.speaker!r} is in the splits {homes[voice.speaker]} and"
-                    f" {voice.split}; all voices of a speaker belong to one split"
-                )
+            _check_home(voice, recipe, homes, where)
             names.add(voice.voice)
             voices.append(voice)
         return cls(file, tuple(sorted(voices, key=lambda voice: voice.voice)))
@@ -89,6 +96,51 @@ class VoiceTable:
     def content_hash(self) -> str:
         """Changes when any voice does."""
         return content_hash([list(vars(voice).values()) for voice in self.voices])
+
+
+def _check_header(file: Path, header: list[str]) -> None:
+    """Refuse missing and repeated columns, and settings of no cue."""
+    missing = [column for column in _COLUMNS if column not in header]
+    if missing:
+        raise UserError(f"{file}: the voice table lacks the column(s) {', '.join(missing)}")
+    for column in header:
+        if header.count(column) > 1:
+            raise UserError(f"{file}:1: the column {column!r} stands twice; keep one")
+        if column.startswith(_SET) and column.removeprefix(_SET) not in NAMES:
+            raise UserError(f"{file}:1: the column {column!r} sets no cue; use {_SET} and one of {', '.join(NAMES)}")
+
+
+def _recipe(row: dict[str, str], where: str) -> Recipe | None:
+    """How a row's voice is made; None in a table, or of a row, that leaves it to the speaker."""
+    settings: dict[str, float] = {}
+    for column, value in row.items():
+        if column.startswith(_SET) and value:
+            name = column.removeprefix(_SET)
+            try:
+                settings[name] = parse_setting(name, value)
+            except ValueError as error:
+                raise UserError(f"{where}: {column}: {error}") from error
+    if not row.get(_BLEND) and not settings:
+        return None
+    try:
+        blend = parse_blend(row.get(_BLEND) or row["voice"])
+    except ValueError as error:
+        raise UserError(f"{where}: {_BLEND}: {error}") from error
+    return Recipe(blend, tuple(sorted(settings.items())))
+
+
+def _check_home(voice: Voice, recipe: Recipe | None, homes: dict[tuple[str, str], str], where: str) -> None:
+    """Refuse a query voice whose speaker, or a stock voice in whose blend, is of another split in `homes`."""
+    if voice.role != "query":
+        return
+    packs = recipe.packs if recipe else ()
+    for kind, name in (("speaker", voice.speaker), *(("stock voice", pack) for pack in packs)):
+        home = homes.setdefault((kind, name), voice.split)
+        if home != voice.split:
+            raise UserError(
+                f"{where}: the {kind} {name!r} is in the splits {home} and {voice.split};"
+                f" all voices of a {kind} belong to one split"
+            )
 
 
 def _check(voice: Voice, where: str) -> None:

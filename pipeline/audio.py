@@ -39,3 +39,13 @@ def decode_flac(data: bytes) -> tuple[np.ndarray, int]:
 
     samples, sample_rate = soundfile.read(io.BytesIO(data), dtype="float32")
     return samples, sample_rate
+
+
+def without(samples: np.ndarray, sample_rate: int, start: float, end: float) -> np.ndarray:
+    """The waveform (num_samples,) without the interval from `start` to `end`, in seconds; all of it when that is empty.
+
+    A sound event is no word and says nothing of the voice's emotion, so what hears words or voices hears it cut out.
+    """
+    if end <= start:
+        return samples
+    return np.concatenate([samples[: round(start * sample_rate)], samples[round(end * sample_rate) :]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from manifests.errors import UserError
 from manifests.files import remove_debris, write_atomic, writing
 from manifests.ledger import CellRecord, Ledger
 from manifests.run import RunManifest, dump_run, load_run
+from manifests.topup import write_topup
 from pipeline.dag import Dag, build_dag
 from pipeline.events import Events
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
@@ -25,6 +27,9 @@ from pipeline.schedule import Node, Schedule
 from pipeline.select import load_statistics, run_select
 from pipeline.shards import ShardJob, finish_layout, lay_out, open_layout, reuse_shards
 from pipeline.stages.plan import check_beam, run_plan
+from pipeline.stages.voices import VOICES
+from pipeline.thresholds import check_thresholds, rules_of, thresholds_of
+from pipeline.topup import Shortage, added, next_round, shortages, with_topup
 from pipeline.verdict import judge, judged_columns
 from pipeline.verify import verify_run
 from pipeline.verify_shards import Finding
@@ -32,12 +37,27 @@ from pipeline.verify_shards import Finding
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What a build made."""
+    """What a build made.
+
+    Attributes:
+        planned: Dialogues, those of top-ups included.
+        asked: Dialogues that the quotas ask to keep.
+        short: Labels of which fewer were kept.
+        rounds: Rounds of top-up so far.
+    """
 
     shards: Path
     statistics: dict[str, Any]
     findings: list[Finding]
     planned: int
+    asked: int
+    short: tuple[Shortage, ...]
+    rounds: int
+
+    @property
+    def filled(self) -> int:
+        """Dialogues of the quotas that were kept; those beyond a label's quota do not count."""
+        return self.asked - sum(item.missing for item in self.short)
 
 
 def check_pools(dag: Dag, file: Path) -> None:
@@ -47,7 +67,7 @@ def check_pools(dag: Dag, file: Path) -> None:
         UserError: As said.
     """
     pools = dag.manifest.workers
-    stages = [*(stage.name for stage in dag.stages), SHARD]
+    stages = [*([VOICES] if dag.voices else []), *(stage.name for stage in dag.stages), SHARD]
     names = [pool.name for pool in pools]
     if len(set(names)) < len(names):
         raise UserError(f"{file}: workers: two pools have the same name; give each its own")
@@ -93,8 +113,11 @@ def check_folder(run: Path, manifest: RunManifest) -> None:
         raise UserError(f"{run}: holds the run {name!r}, not {manifest.name!r}; name another folder in --out")
 
 
-def build(manifest: RunManifest, file: Path, run: Path, quiet: bool = False) -> BuildResult:
+def build(manifest: RunManifest, file: Path, run: Path, quiet: bool = False, rounds: int | None = None) -> BuildResult:
     """Make the dataset of a manifest in a run folder, from nothing or from whatever is there.
+
+    Args:
+        rounds: Fill the quotas with kept dialogues in at most so many rounds, those of earlier builds included.
 
     Raises:
         UserError: Wrong input, a missing engine, a folder that is being built, a disk that says no.
@@ -104,14 +127,17 @@ def build(manifest: RunManifest, file: Path, run: Path, quiet: bool = False) -> 
     check_pools(dag, file)
     _ = dag.planner.counts  # refuses quotas that cannot be met, before anything is written
     check_engines(dag, file)
+    check_thresholds(dag)
     check_beam(manifest.executor.beam, file)
     check_folder(run, manifest)
     with RunLock(run):
-        return build_locked(dag, run, quiet)
+        return build_locked(dag, run, quiet, rounds)
 
 
-def build_locked(dag: Dag, run: Path, quiet: bool) -> BuildResult:
-    """Build in a folder that this process holds."""
+def build_locked(dag: Dag, run: Path, quiet: bool, rounds: int | None = None) -> BuildResult:
+    """Build in a folder that this process holds; see `build`."""
+    dag = with_topup(dag, run)
+    _ = dag.planner.counts  # what earlier rounds added must still be to be had
     events = Events(run)
     events("build_started", pid=os.getpid(), manifest=dag.manifest.name)
     own = (run, run / "select", run / "shards", *run.glob("stages/*"), *run.glob("shards/building-*"))
@@ -119,18 +145,19 @@ def build_locked(dag: Dag, run: Path, quiet: bool) -> BuildResult:
     if removed:
         events("debris_removed", files=removed)
     write_atomic(run / "run.yaml", dump_run(_with_inputs(dag, run)).encode())
-    result = _build(dag, run, events, quiet)
+    result = _build(dag, run, events, quiet, rounds)
     events("build_finished", shards=result.shards.name, findings=len(result.findings))
     return result
 
 
 def _with_inputs(dag: Dag, run: Path) -> RunManifest:
-    """The manifest with bank, openers and voices copied into the run, which must outlive their next version."""
-    plan, language = dag.manifest.plan, dag.manifest.language
+    """The manifest with its files copied into the run, which must outlive their next version."""
+    plan, select, language = dag.manifest.plan, dag.manifest.select, dag.manifest.language
     sources = {
         "scenarios": plan.scenarios or bank.FOLDER / f"{language}.yaml",
         "openers": plan.openers or bank.FOLDER / f"openers.{language}.yaml",
         "voices": dag.planner.voices.path,
+        **({"thresholds": select.thresholds} if select.thresholds else {}),
     }
     paths = {key: Path("inputs") / f"{key}{source.suffix}" for key, source in sources.items()}
     for key, source in sources.items():
@@ -138,34 +165,84 @@ def _with_inputs(dag: Dag, run: Path) -> RunManifest:
         with writing(run / paths[key]):
             (run / "inputs").mkdir(exist_ok=True)
         write_atomic(run / paths[key], data)
-    return dag.manifest.model_copy(update={"plan": plan.model_copy(update=paths)})
+    select = select.model_copy(update={"thresholds": paths.pop("thresholds", None)})
+    return dag.manifest.model_copy(update={"plan": plan.model_copy(update=paths), "select": select})
 
 
-def _build(dag: Dag, run: Path, events: Events, quiet: bool) -> BuildResult:
-    manifest, ledger = dag.manifest, Ledger(run)
-    beam_args = manifest.executor.beam
-    grid = Grid(dag, ledger, run_plan(dag.plan, ledger, beam_args))
+def _build(dag: Dag, run: Path, events: Events, quiet: bool, rounds: int | None) -> BuildResult:
     executor = _LazyExecutor(dag, run, events)
     try:
-        _make_grid(grid, executor, events, quiet)
-        records = grid.all_cells
-        select = run_select(ledger, manifest.select, tuple(manifest.annotate), records, beam_args)
-        layout = lay_out(dag, select, records)
-        final, building = open_layout(dag, run, layout)
-        if not final.exists():
-            left = reuse_shards(run / "shards", building, layout)
-            jobs = Schedule([Node(SHARD, (), pool_of(manifest.workers, SHARD).name)], left, set())
-            if left:
-                executor.get().run(
-                    jobs,
-                    lambda cell: ShardJob(str(building), str(select), cell[1]),
-                    lambda cell, record: events("shard_written", name=record.name, rows=record.rows),
+        grid, select, short = _judged(dag, run, executor, events, quiet)
+        while short and rounds is not None and len(dag.planner.topup.rounds) < rounds:
+            more = next_round(dag, grid.ledger, select, grid.all_cells, short)
+            if not more:
+                break
+            topup = added(dag.planner.topup, more)
+            write_topup(run, topup)
+            counts = {"extra": sum(more.extra.values()), "retries": sum(map(len, more.retries.values()))}
+            events("topup_round", number=len(topup.rounds), short=sum(item.missing for item in short), **counts)
+            if not quiet:
+                sys.stderr.write(
+                    f"top-up round {len(topup.rounds)}: {sum(item.missing for item in short)} dialogues are missing;"
+                    f" {counts['retries']} are tried again and {counts['extra']} added\n"
                 )
-        finish_layout(dag, final, building, layout)
+            dag = with_topup(dag, run)
+            grid, select, short = _judged(dag, run, executor, events, quiet)
+        shards = _make_shards(grid, select, run, executor, events)
     finally:
         executor.close()
-    findings = verify_run(run)
-    return BuildResult(final, load_statistics(select), findings, dag.planner.num_dialogues)
+    planner, statistics = dag.planner, load_statistics(select)
+    asked, done = sum(planner.quotas.values()), len(planner.topup.rounds)
+    return BuildResult(shards, statistics, verify_run(run), planner.num_dialogues, asked, short, done)
+
+
+def _judged(
+    dag: Dag, run: Path, executor: _LazyExecutor, events: Events, quiet: bool
+) -> tuple[Grid, Path, tuple[Shortage, ...]]:
+    """The whole grid of the plan as it is now, its selection, and the labels that are short."""
+    ledger = Ledger(run)
+    grid = Grid(dag, ledger, run_plan(dag.plan, ledger, dag.manifest.executor.beam))
+    _make_references(grid, executor, events, quiet)
+    _make_grid(grid, executor, events, quiet)
+    records = grid.all_cells
+    select = run_select(ledger, dag.manifest, thresholds_of(dag, ledger, records.values()), records)
+    return grid, select, shortages(dag.planner, load_statistics(select))
+
+
+def _make_shards(grid: Grid, select: Path, run: Path, executor: _LazyExecutor, events: Events) -> Path:
+    """Write the shards that no earlier set has, and make the set current."""
+    dag = grid.dag
+    layout = lay_out(dag, select, grid.all_cells)
+    final, building = open_layout(dag, run, layout)
+    if not final.exists():
+        left = reuse_shards(run / "shards", building, layout)
+        jobs = Schedule([Node(SHARD, (), pool_of(dag.manifest.workers, SHARD).name)], left, set())
+        if left:
+            executor.get().run(
+                jobs,
+                lambda cell: ShardJob(str(building), str(select), cell[1]),
+                lambda cell, record: events("shard_written", name=record.name, rows=record.rows),
+            )
+    finish_layout(dag, final, building, layout)
+    return final
+
+
+def _make_references(grid: Grid, executor: _LazyExecutor, events: Events, quiet: bool) -> None:
+    """Make the references of the voices that are not committed, if an annotator wants any."""
+    references = grid.references
+    if references is None or references.complete:
+        return
+
+    def done(cell: tuple[str, int], record: CellRecord) -> None:
+        references.add(cell[1], record)
+        progress.add(VOICES, record)
+        for failure in record.failures:
+            events("take_failed", **{key: failure[key] for key in ("stage", "id", "turn", "type", "message")})
+
+    schedule = references.schedule(pool_of(grid.dag.manifest.workers, VOICES).name)
+    with Progress({VOICES: (len(references.voices), len(references.records))}, quiet) as progress:
+        executor.get().run(schedule, references.job, done)
+    grid.find_cells()
 
 
 def _make_grid(grid: Grid, executor: _LazyExecutor, events: Events, quiet: bool) -> None:
@@ -191,11 +268,13 @@ def _make_grid(grid: Grid, executor: _LazyExecutor, events: Events, quiet: bool)
 
 
 def _verdicts(grid: Grid, part: int) -> Iterator[str]:
-    """What `select` will say of a finished part; metadata alone, so it costs the driver milliseconds."""
-    manifest = grid.dag.manifest
-    columns = judged_columns(tuple(manifest.annotate))
-    for turns, error in by_dialogue(*join_rows(grid.ledger, list(grid.cells(part).values()), columns)):
-        yield judge(turns, error, manifest.select)[0]
+    """About what `select` will say of a finished part, whose thresholds are only known when all parts are done.
+
+    Metadata alone, so it costs the driver milliseconds.
+    """
+    rules = rules_of(grid.dag.manifest, None)
+    for turns, error in by_dialogue(*join_rows(grid.ledger, list(grid.cells(part).values()), judged_columns(rules))):
+        yield judge(turns, error, rules)[0]
 
 
 class _LazyExecutor:

@@ -19,7 +19,8 @@ from manifests import schema
 from manifests.errors import UserError
 from manifests.ledger import CellRecord, Ledger
 from pipeline.join import join_rows
-from pipeline.stage import Row, Stage, Worker, identity_digest, value_bytes
+from pipeline.stage import REFERENCE, Row, Stage, Worker, identity_digest, value_bytes
+from pipeline.stages.voices import VOICES, reference
 
 WORKER_DIED = "WorkerDied"
 _MAX_TEXT = 4000  # of a traceback kept in a record
@@ -31,6 +32,7 @@ class CellJob:
 
     Attributes:
         inputs: Key of the input cell of each upstream stage.
+        voices: Part and key of the reference of each voice in this part, for a stage that reads references.
         one_by_one: Give the engine one row at a time, since a worker died on this cell.
         poison: Rows (id, turn) that killed their worker more than once; they are quarantined unseen.
         related: Parts whose earlier cells may hold rows of this one (the part itself, and its relatives after a
@@ -43,6 +45,7 @@ class CellJob:
     one_by_one: bool = False
     poison: tuple[tuple[str, int], ...] = ()
     related: tuple[int, ...] = ()
+    voices: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -73,11 +76,16 @@ def run_cell(
     if any(record is None for record in records):
         raise UserError(f"{ledger.folder(stage.name)}: the inputs of part {job.part} vanished; run build again")
     inputs = [record for record in records if record is not None]
-    key = stage.cell_key([record.sha256 for record in inputs])
+    voices = _voices(ledger, job)
+    key = stage.cell_key([record.sha256 for record in (*inputs, *voices.values())])
     done = ledger.find(stage.name, job.part, key)
     if done is not None:
         return done
     rows, errors = join_rows(ledger, inputs, stage.reads)
+    if REFERENCE in stage.reads:
+        references = {voice: reference(ledger, record) for voice, record in voices.items()}
+        for row in rows:
+            row[REFERENCE] = references[row["plan.query_voice"]]
     row_keys = _row_keys(stage, rows, errors)
     made = _copy_earlier(stage, ledger, job, row_keys, errors)
     copied = len(made)
@@ -114,6 +122,17 @@ def run_cell(
     return ledger.commit(stage.name, job.part, key, table, listed, metrics)
 
 
+def _voices(ledger: Ledger, job: CellJob) -> dict[str, CellRecord]:
+    """The reference cells of the voices of this part, in the order of the job."""
+    found: dict[str, CellRecord] = {}
+    for voice, (part, key) in job.voices.items():
+        record = ledger.find(VOICES, part, key)
+        if record is None:
+            raise UserError(f"{ledger.folder(VOICES)}: the reference of the voice {voice} vanished; run build again")
+        found[voice] = record
+    return found
+
+
 def _row_keys(stage: Stage, rows: Sequence[Row], errors: Sequence[str]) -> list[str]:
     prefix = identity_digest(stage)
     keys = []
@@ -133,10 +152,12 @@ def _copy_earlier(
     """Rows that an earlier cell of this part made from the same inputs, by place."""
     wanted = {key: place for place, (key, error) in enumerate(zip(row_keys, errors, strict=True)) if not error}
     made: dict[int, dict[str, Any]] = {}
-    for record in ledger.history(stage.name, job.related or (job.part,)):
+    shelves = [ledger, Ledger(stage.shipped)] if stage.shipped else [ledger]
+    related = job.related or (job.part,)
+    for shelf, record in ((shelf, record) for shelf in shelves for record in shelf.history(stage.name, related)):
         if len(made) == len(wanted):
             break
-        have = ledger.load(record, ["row_key", "error"])
+        have = shelf.load(record, ["row_key", "error"])
         earlier = zip(have["row_key"].to_pylist(), have["error"].to_pylist(), strict=True)
         hits = [
             (number, wanted[key])
@@ -144,7 +165,7 @@ def _copy_earlier(
             if not error and key in wanted and wanted[key] not in made
         ]
         if hits:
-            full = ledger.load(record).select(stage.writes.names).take([number for number, _ in hits])
+            full = shelf.load(record).select(stage.writes.names).take([number for number, _ in hits])
             for (_, place), row in zip(hits, full.to_pylist(), strict=True):
                 made[place] = row
     return made
@@ -190,7 +211,9 @@ def _checked(stage: Stage, result: Mapping[str, Any]) -> dict[str, Any]:
     if set(result) != set(names):
         raise ValueError(f"the engine wrote {sorted(result)} where the stage declares {sorted(names)}")
     for item in stage.writes:
-        _check_value(item.name, result[item.name], item.type)
+        optional = (item.metadata or {}).get(b"optional") == b"yes"
+        if not (optional and result[item.name] is None):
+            _check_value(item.name, result[item.name], item.type)
     return dict(result)
 
 

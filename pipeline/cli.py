@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline import cli_calibrate
+
 if TYPE_CHECKING:
     from pipeline.build import BuildResult
 
@@ -24,6 +26,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(cli_calibrate.app, name="calibrate")
 
 Run = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="Run manifest: a file, or the name of a shipped one.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Run folder: the one given to build --out.")]
@@ -142,14 +146,18 @@ def plan(
         from pipeline.estimate import as_json as to_json
         from pipeline.estimate import check_placement, estimate
         from pipeline.stages.plan import count_plan
+        from pipeline.thresholds import check_thresholds
+        from pipeline.topup import with_topup
 
-        dag = _load(run)
+        dag = with_topup(_load(run), out) if out is not None else _load(run)
+        check_thresholds(dag)
         counts = count_plan(dag.planner, dag.manifest.executor.beam)
         figures = estimate(dag)
         if as_json:
-            _print_json(to_json(figures, counts))
+            quotas = [{"task": task, "label": label, "keep": n} for (task, label), n in dag.planner.quotas.items()]
+            _print_json({**to_json(figures, counts), "quotas": quotas})
         else:
-            _print_plan(figures, counts)
+            _print_plan(figures, counts, dag.planner.quotas)
         if out is not None and (out / "stages").exists():
             _print_reuse(dag, out)
         if not assume_cluster:
@@ -157,22 +165,18 @@ def plan(
             check_placement(dag)
 
 
-def _print_plan(figures: Any, counts: Any) -> None:
+def _print_plan(figures: Any, counts: Any, quotas: Any) -> None:
     from manifests.labels import SPLITS
 
     labels = sorted({(task, label) for task, label, _ in counts})
-    rows: list[tuple[Any, ...]] = [
-        (
-            task,
-            label,
-            *(counts[task, label, split] for split in SPLITS),
-            sum(counts[task, label, s] for s in SPLITS),
-        )
-        for task, label in labels
-    ]
+    rows: list[tuple[Any, ...]] = []
+    for task, label in labels:
+        splits = [counts[task, label, split] for split in SPLITS]
+        rows.append((task, label, *splits, sum(splits), quotas[task, label]))
     sums = [sum(n for (_, _, s), n in counts.items() if s == split) for split in SPLITS]
-    rows.append(("all", "", *sums, sum(sums)))
-    _table(f"{figures.dialogues:,} dialogues, parts: {figures.parts:,}", ["task", "label", *SPLITS, "all"], rows)
+    rows.append(("all", "", *sums, sum(sums), sum(quotas.values())))
+    headers = ["task", "label", *SPLITS, "planned", "to keep"]
+    _table(f"{figures.dialogues:,} dialogues, parts: {figures.parts:,}", headers, rows)
     costs = [
         (
             cost.stage,
@@ -214,6 +218,10 @@ def _print_reuse(dag: Any, out: Path) -> None:
 def build(
     run: Run,
     out: Annotated[Path, typer.Option("--out", help="Run folder; made, or gone on with.")],
+    top_up: Annotated[
+        bool, typer.Option("--top-up", help="Plan more until the quotas are kept; exit 1 if they are not.")
+    ] = False,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Most rounds of top-up, earlier ones included.")] = 3,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -225,7 +233,8 @@ def build(
 
         dag = _load(run)
         check_placement(dag)
-        _finish(out, run_build(dag.manifest, run, out, quiet), as_json)
+        result = run_build(dag.manifest, run, out, quiet, rounds if top_up else None)
+        _finish(out, result, as_json, rounds if top_up else None)
 
 
 @app.command()
@@ -241,25 +250,46 @@ def replay(run: Folder, as_json: Json = False, quiet: Quiet = False, verbose: Ve
         _finish(run, result, as_json)
 
 
-def _finish(out: Path, result: BuildResult, as_json: bool) -> None:
-    """Print the funnel and where the shards are; exit 1 when they do not verify."""
+def _finish(out: Path, result: BuildResult, as_json: bool, rounds: int | None = None) -> None:
+    """Print the funnel and where the shards are; exit 1 when they do not verify, or a top-up could not fill them."""
     counts = result.statistics["verdict"]
     if as_json:
         findings = [str(finding) for finding in result.findings]
-        _print_json({"planned": result.planned, **result.statistics, "shards": result.shards, "findings": findings})
+        quotas = {"asked": result.asked, "filled": result.filled, "short": [vars(item) for item in result.short]}
+        document = {"planned": result.planned, **quotas, "rounds": result.rounds, **result.statistics}
+        _print_json({**document, "shards": result.shards, "findings": findings})
     else:
         parts = [f"{counts.get(name, 0)} {name}" for name in ("kept", "rejected", "quarantined")]
         _print(f"{result.planned} planned = {' + '.join(parts)}")
         for kind in ("reason", "error"):
             for name, number in sorted(result.statistics[kind].items(), key=lambda item: -item[1]):
                 _print(f"  {number} {'rejected for' if kind == 'reason' else 'quarantined by'} {name}")
+        _print_quotas(result, rounds)
         if counts.get("quarantined"):
             _print(f"try the quarantined rows again with: echat replay {out}")
         _print(f"shards: {out / 'shards' / 'current'}")
     for finding in result.findings[:20]:
         _say(f"finding: {finding}")
-    if result.findings:
+    if result.short and rounds is not None:
+        labels = ", ".join(map(str, result.short))
+        cause = (
+            f"{result.rounds} rounds of top-up are used up; allow more with --rounds"
+            if result.rounds >= rounds
+            else "nothing more is to be had; add scenarios, voices or plan.retries, or loosen select"
+        )
+        _say(f"error: the dataset is built, but its quotas are not filled ({labels}): {cause}")
+    if result.findings or (result.short and rounds is not None):
         raise typer.Exit(1)
+
+
+def _print_quotas(result: BuildResult, rounds: int | None) -> None:
+    """How many of the dialogues that the quotas ask for were kept."""
+    kept = result.statistics["verdict"].get("kept", 0)
+    if result.short:
+        rest = "" if rounds is not None else "; --top-up fills the rest"
+        _print(f"kept {result.filled} of {result.asked} asked{rest}")
+    elif kept > result.asked:
+        _print(f"kept {kept}, more than the {result.asked} asked: quotas are minimums")
 
 
 def _need_run(run: Path) -> None:
@@ -286,6 +316,8 @@ def status(run: Folder, as_json: Json = False, verbose: Verbose = False) -> None
         if state.funnel:
             parts = " + ".join(f"{state.funnel.get(name, 0)} {name}" for name in ("kept", "rejected", "quarantined"))
             _print(f"{sum(state.funnel.values())} planned = {parts}; shards: {state.shards}")
+        if state.short:
+            _print(f"fewer kept than asked: {', '.join(state.short)}; build --top-up fills the rest")
 
 
 @app.command()

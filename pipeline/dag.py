@@ -14,12 +14,14 @@ from manifests.run import RunManifest
 from manifests.voices import VoiceTable
 from pipeline.planner import Planner
 from pipeline.registry import load_plugins, resolve
-from pipeline.stage import Stage
+from pipeline.stage import REFERENCE, Stage
 from pipeline.stages.listen import Annotate, Rate, Transcribe
+from pipeline.stages.mos import Mos
 from pipeline.stages.plan import Plan
 from pipeline.stages.script import BankConfig, Script
 from pipeline.stages.speak import SpeakQuery, SpeakReply
 from pipeline.stages.tokenize import Tokenize
+from pipeline.stages.voices import Voices
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,17 @@ class Dag:
     manifest: RunManifest
     plan: Plan
     stages: tuple[Stage, ...]
+    voices: Voices | None = None
+    """Makes the references that an annotator wants; beside the stages, since its cells are voices, not parts."""
 
     @cached_property
     def by_name(self) -> dict[str, Stage]:
         """All stages, `plan` included."""
         return {"plan": self.plan, **{stage.name: stage for stage in self.stages}}
+
+    def stage(self, name: str) -> Stage:
+        """A stage that workers run."""
+        return self.voices if self.voices is not None and name == self.voices.name else self.by_name[name]
 
     @property
     def planner(self) -> Planner:
@@ -75,10 +83,7 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
             f"{file}: transcribe: {recognizer.engine} does not recognise {manifest.language!r};"
             f" it knows {', '.join(recognizer.languages)}"
         )
-    annotators: Any = tuple(
-        (family, resolve(f"annotator.{family}", {**section, "family": family}, file, ("annotate", family)))
-        for family, section in sorted(manifest.annotate.items())
-    )
+    annotators = _annotators(manifest, file)
     rater: Any = resolve("rater", manifest.rate, file, ("rate",))
     codec: Any = resolve("codec", manifest.tokenize, file, ("tokenize",))
     planner = Planner(
@@ -92,32 +97,47 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
         capabilities=query.capabilities,
         reply_languages=reply.capabilities.languages,
     )
+    annotate = Annotate(annotators)
+    mos: Any = resolve("mos", manifest.mos, file, ("mos",)) if manifest.mos else None
     stages = (
         Script(bank_engine),
         SpeakQuery(query),
         SpeakReply(reply),
         Transcribe(recognizer),
-        Annotate(annotators),
+        annotate,
         Rate(rater),
+        *([Mos(mos)] if mos else []),
         Tokenize(codec),
     )
-    dag = Dag(manifest, Plan(planner), stages)
+    voices = Voices(query, manifest.language, manifest.takes_per_emotion) if annotate.needs_references else None
+    dag = Dag(manifest, Plan(planner), stages, voices)
     check_columns(dag)
     return dag
+
+
+def _annotators(manifest: RunManifest, file: Path | str) -> tuple[tuple[str, Any], ...]:
+    """The annotators of a manifest by slot."""
+    found = []
+    for family, sections in sorted(manifest.annotate.items()):
+        for slot, section in zip(manifest.slots_of(family), sections, strict=True):
+            engine = resolve(f"annotator.{family}", {**section, "family": family}, file, ("annotate", slot))
+            found.append((slot, engine))
+    return tuple(found)
 
 
 def _voices(speaker: Any, role: str, path: Path | None = None) -> VoiceTable:
     """The voice table of a speaker, or a user's own; every voice of the role must be one that it can speak as."""
     table = VoiceTable.load(speaker.voices, path)
-    strange = [voice.voice for voice in table.voices if voice.role == role and not speaker.has_voice(voice.voice)]
-    if strange:
-        raise UserError(f"{table.path}: the speaker {speaker.engine} has no voice {strange[0]!r}")
+    for voice in table.voices:
+        if voice.role == role and not speaker.has_voice(voice.voice, voice.recipe):
+            made = f", made as {voice.recipe!r}" if voice.recipe else ""
+            raise UserError(f"{table.path}: the speaker {speaker.engine} has no voice {voice.voice!r}{made}")
     return table
 
 
 def check_columns(dag: Dag) -> None:
     """Refuse a DAG in which a stage reads a column that no earlier stage writes."""
-    known: set[str] = {f"plan.{name}" for name in schema.PLAN.names}
+    known: set[str] = {f"plan.{name}" for name in schema.PLAN.names} | {REFERENCE}
     for stage in dag.stages:
         unknown = [column for column in stage.reads if column not in known]
         if unknown:

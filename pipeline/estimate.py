@@ -17,13 +17,14 @@ from manifests.schema import PLAN
 from pipeline.dag import Dag
 from pipeline.grid import SHARD, Grid, pool_of
 from pipeline.planner import Block
+from pipeline.stages.mos import Mos
 from pipeline.stages.script import Script, ScriptWorker
 
 _SAMPLE_ROWS = 400  # dialogues composed to learn how long the texts are
 _FLAC_RATIO = 0.6  # of PCM_16, measured on speech; a little more than it usually takes
 _HEARD = {  # seconds of audio that a stage handles, as multiples of the hours of query and reply
     "script": (0, 0), "speak_query": (1, 0), "speak_reply": (0, 1), "transcribe": (1, 1), "annotate": (1, 0),
-    "rate": (1, 1), "tokenize": (0, 1),
+    "rate": (1, 1), "mos": (1, 1), "tokenize": (0, 1),
 }  # fmt: skip
 
 
@@ -76,6 +77,8 @@ def estimate(dag: Dag) -> Estimate:
         rate = stage.throughput
         weight = _HEARD[stage.name]
         hours = weight[0] * query_h + weight[1] * reply_h
+        if isinstance(stage, Mos):
+            hours *= stage.engine.share  # type: ignore[attr-defined]
         if rate is None or not hours:
             continue
         pool = pool_of(dag.manifest.workers, stage.name)

@@ -10,7 +10,9 @@ from manifests.ledger import CellRecord, Ledger
 from manifests.run import Pool
 from pipeline.cell import CellJob
 from pipeline.dag import Dag
+from pipeline.references import References
 from pipeline.schedule import Node, Schedule, big_first, relatives
+from pipeline.stage import REFERENCE, Stage
 
 SHARD = "shard"
 
@@ -44,17 +46,30 @@ class Grid:
 
     def __post_init__(self) -> None:
         self.records: dict[int, dict[str, CellRecord]] = {record.part: {"plan": record} for record in self.plan}
+        self.references = (
+            References(self.dag.voices, self.ledger, self.dag.planner.voices, self.plan) if self.dag.voices else None
+        )
+        self.find_cells()
+
+    def find_cells(self) -> None:
+        """Look up every cell that is committed; to be called again when the references are complete."""
         for stage in self.dag.stages:
             for part in self.records:
-                self._find(stage.name, part)
+                self._find(stage, part)
 
-    def _find(self, name: str, part: int) -> None:
-        stage, have = self.dag.by_name[name], self.records[part]
-        if all(upstream in have for upstream in stage.upstream):
-            key = stage.cell_key([have[upstream].sha256 for upstream in stage.upstream])
-            record = self.ledger.find(name, part, key)
+    def _find(self, stage: Stage, part: int) -> None:
+        have, voices = self.records[part], self._voices(stage, part)
+        if voices is not None and all(upstream in have for upstream in stage.upstream):
+            inputs = [*(have[upstream] for upstream in stage.upstream), *voices.values()]
+            record = self.ledger.find(stage.name, part, stage.cell_key([item.sha256 for item in inputs]))
             if record is not None:
-                have[name] = record
+                have[stage.name] = record
+
+    def _voices(self, stage: Stage, part: int) -> Mapping[str, CellRecord] | None:
+        """The references that a cell reads; None while they are not all made."""
+        if REFERENCE not in stage.reads or self.references is None:
+            return {}
+        return self.references.of_part(part)
 
     def cells(self, part: int) -> dict[str, CellRecord]:
         """The committed cells of a part in the order of the stages, whatever order they were committed in."""
@@ -86,4 +101,8 @@ class Grid:
         stage = self.dag.by_name[name]
         inputs = {upstream: self.records[part][upstream].key for upstream in stage.upstream}
         related = relatives(part, len(self.plan), known_parts[name])
-        return CellJob(name, part, inputs, related=related)
+        voices = self._voices(stage, part)
+        assert voices is not None, "references are made before the grid"
+        return CellJob(
+            name, part, inputs, related=related, voices={name: (item.part, item.key) for name, item in voices.items()}
+        )

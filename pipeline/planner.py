@@ -1,12 +1,14 @@
 """Draws the planned dialogues: quotas per task and label, contrastive pairs, splits first.
 
 The rows of a (task, label) cell are numbered 0, 1, 2 ... and row n never depends on how many are asked for,
-so a larger plan contains the smaller one. Scenario and voice are drawn by rendezvous hashing within the
-split, so that a new voice or scenario moves few rows.
+so a larger plan contains the smaller one, and a top-up adds rows at the end. Scenario and voice are drawn by
+rendezvous hashing within the split, so that a new voice or scenario moves few rows.
 """
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +25,9 @@ from manifests.ids import canonical_json, content_hash, dialogue_id, seed_of
 from manifests.labels import CUES, NONE, SPLITS
 from manifests.run import RunManifest
 from manifests.schema import PLAN
+from manifests.topup import NO_TOPUP, Cell, TopUp
 from manifests.voices import Voice, VoiceTable
+from pipeline.draws import last_share, mix64, partner, rendezvous, salt
 
 BLOCK_ROWS = 20_000  # rows drawn at once; bounds memory, not the result
 
@@ -39,40 +43,13 @@ class LabelCell:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows `start` to `stop` of one label cell."""
+    """Rows `start` to `stop` of one label cell; of a `round` above 0, those of its retries."""
 
     task: str
     index: int
     start: int
     stop: int
-
-
-def partner(index: int, turn: int, cells: int) -> int | None:
-    """Whom a label is contrasted with in a round (the circle method: over the rounds, with every other label)."""
-    if cells < 2:
-        return None
-    players = cells + cells % 2
-    last = players - 1
-    if index == last:
-        other = turn * (players // 2) % last
-    else:
-        other = (turn - index) % last
-        if other == index:
-            other = last
-    return other if other < cells else None
-
-
-def mix64(x: np.ndarray) -> np.ndarray:
-    """splitmix64, elementwise on uint64: a draw from a seed."""
-    with np.errstate(over="ignore"):
-        x = x + np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
-
-
-def _salt(*names: Any) -> np.uint64:
-    return np.uint64(seed_of(*names))
+    round: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,12 +65,14 @@ class Planner:
     speaker: str
     capabilities: Capabilities
     reply_languages: tuple[str, ...]
+    topup: TopUp = NO_TOPUP
 
     def identity(self) -> dict[str, Any]:
         """What decides the rows, for the plan's key."""
-        plan = self.manifest.plan.model_dump(mode="json", exclude={"scenarios", "openers", "voices"})
+        plan = self.manifest.plan.model_dump(mode="json", exclude={"scenarios", "openers", "voices", "retries"})
         return {
             "plan": plan,
+            "topup": self.topup.content_hash(),
             "seed": self.manifest.seed,
             "language": self.manifest.language,
             "bank": self.bank.content_hash(),
@@ -140,11 +119,11 @@ class Planner:
         return cells
 
     @cached_property
-    def counts(self) -> dict[tuple[str, str], int]:
-        """Planned dialogues per (task, label), after every check.
+    def quotas(self) -> dict[Cell, int]:
+        """Dialogues to keep per (task, label).
 
         Raises:
-            UserError: A language or label that the speaker cannot render, or a quota that cannot be met.
+            UserError: A language or label that the speaker cannot render.
         """
         for languages, who in (
             (self.capabilities.languages, "speak_query"),
@@ -156,17 +135,11 @@ class Planner:
                     f" its engine speaks {', '.join(languages)}"
                 )
         _ = self._reply_voice
-        counts: dict[tuple[str, str], int] = {}
+        quotas: dict[Cell, int] = {}
         for task, quota in sorted(self.manifest.plan.quotas.items()):
-            cells = self.cells[task]
-            names = [cell.name for cell in cells]
+            names = [cell.name for cell in self.cells[task]]
             if isinstance(quota, dict):
-                unknown = [label for label in quota if label not in names]
-                if unknown:
-                    raise UserError(
-                        f"{self.file}: plan.quotas.{task}.{unknown[0]}: the speaker {self.speaker} cannot render it;"
-                        f" use {', '.join(names) or 'another speaker: it renders no ' + task}"
-                    )
+                self._check_labels("quotas", task, quota)
                 wanted = {name: quota.get(name, 0) for name in names}
             else:
                 if quota and not names:
@@ -176,35 +149,88 @@ class Planner:
                 # would be all children, say.
                 order = sorted(names, key=lambda name: seed_of("rest", task, name))
                 wanted = {name: share + (order.index(name) < rest) for name in names}
-            counts |= {(task, name): count for name, count in wanted.items() if count}
-        self._check_supply(counts)
+            quotas |= {(task, name): count for name, count in wanted.items() if count}
+        return quotas
+
+    def _check_labels(self, key: str, task: str, labels: dict[str, Any]) -> None:
+        names = [cell.name for cell in self.cells[task]]
+        unknown = [label for label in labels if label not in names]
+        if unknown:
+            raise UserError(
+                f"{self.file}: plan.{key}.{task}.{unknown[0]}: the speaker {self.speaker} cannot render it;"
+                f" use {', '.join(names) or 'another speaker: it renders no ' + task}"
+            )
+
+    @cached_property
+    def first_counts(self) -> dict[Cell, int]:
+        """Dialogues of the first plan per (task, label): the quotas, divided by the yields that the manifest states."""
+        yields: Any = self.manifest.plan.yields
+        for task, labels in yields.items() if isinstance(yields, dict) else ():
+            if isinstance(labels, dict):
+                self._check_labels("yields", task, labels)
+
+        def ratio(task: str, label: str) -> float:
+            value = yields.get(task, 1.0) if isinstance(yields, dict) else yields
+            return value.get(label, 1.0) if isinstance(value, dict) else value
+
+        # 21 / 0.7 is a little more than 30.
+        return {cell: math.ceil(quota / ratio(*cell) - 1e-9) for cell, quota in self.quotas.items()}
+
+    @cached_property
+    def counts(self) -> dict[Cell, int]:
+        """Planned dialogues per (task, label) without retries, after every check.
+
+        Raises:
+            UserError: A language or label that the speaker cannot render, or a quota that cannot be met.
+        """
+        counts = {cell: first + self.topup.extra(cell) for cell, first in self.first_counts.items()}
+        for (task, name), count in counts.items():
+            for split, supply in self._supplies(task, name).items():
+                if count * self.manifest.plan.splits[split] > supply:
+                    raise UserError(
+                        f"{self.file}: plan.quotas.{task}.{name}: cannot be met in split {split}:"
+                        f" {count * self.manifest.plan.splits[split]:,.0f} planned for it, and {supply:,} different"
+                        f" queries by different voices are to be had; lower the quota or add scenarios or voices"
+                    )
         return counts
 
-    def _check_supply(self, counts: dict[tuple[str, str], int]) -> None:
-        for (task, name), count in counts.items():
-            cell = next(cell for cell in self.cells[task] if cell.name == name)
-            for split, share in self.manifest.plan.splits.items():
-                if not share:
-                    continue
-                where = f"{self.file}: plan.quotas.{task}.{name}: cannot be met in split {split}"
-                scenarios = self._scenarios[split]
-                if not scenarios:
-                    raise UserError(f"{where}: the scenario bank has none there; add some, or set splits.{split}: 0")
-                voices = self._voices(split, cell)
-                if not voices:
-                    labels = ", ".join(f"{family} {value}" for family, value in cell.cues) or "any label"
-                    raise UserError(f"{where}: {self.voices.path} has no query voice there for {labels}")
-                supply = sum(scenario.num_queries for scenario in scenarios) * len(voices)
-                if count * share > supply:
-                    raise UserError(
-                        f"{where}: {count * share:,.0f} asked for, and {supply:,} different queries by different"
-                        f" voices are to be had; lower the quota or add scenarios or voices"
-                    )
+    def room(self, task: str, name: str) -> int:
+        """Most rows of a label that scenarios and voices suffice for."""
+        shares = self.manifest.plan.splits
+        room = min(int(supply / shares[split]) for split, supply in self._supplies(task, name).items())
+        return room - any(room * shares[split] > supply for split, supply in self._supplies(task, name).items())
+
+    def _supplies(self, task: str, name: str) -> dict[str, int]:
+        """Different queries by different voices that a label can have, by split."""
+        cell = next(cell for cell in self.cells[task] if cell.name == name)
+        supplies = {}
+        for split in (split for split, share in self.manifest.plan.splits.items() if share):
+            where = f"{self.file}: plan.quotas.{task}.{name}: cannot be met in split {split}"
+            scenarios = self._scenarios[split]
+            if not scenarios:
+                raise UserError(f"{where}: the scenario bank has none there; add some, or set splits.{split}: 0")
+            voices = self._voices(split, cell)
+            if not voices:
+                labels = ", ".join(f"{family} {value}" for family, value in cell.cues) or "any label"
+                raise UserError(f"{where}: {self.voices.path} has no query voice there for {labels}")
+            supplies[split] = sum(scenario.num_queries for scenario in scenarios) * len(voices)
+        return supplies
+
+    @cached_property
+    def _retries(self) -> dict[tuple[Cell, int], list[tuple[int, int]]]:
+        """(number, attempt) of the rows to try again, by label and round; those of rows that are planned."""
+        found = {}
+        for cell, count in self.counts.items():
+            seen: set[tuple[int, int]] = set()
+            for number, item in enumerate(self.topup.rounds, 1):
+                found[cell, number] = [row for row in item.retries.get(cell, ()) if row[0] < count and row not in seen]
+                seen.update(found[cell, number])
+        return found
 
     @cached_property
     def num_dialogues(self) -> int:
         """Planned dialogues."""
-        return sum(self.counts.values())
+        return sum(self.counts.values()) + sum(map(len, self._retries.values()))
 
     @cached_property
     def num_parts(self) -> int:
@@ -216,15 +242,28 @@ class Planner:
 
     def blocks(self) -> Iterator[Block]:
         """The plan, cut into blocks of work."""
-        for (task, name), count in self.counts.items():
+        sizes = [(cell, 0, count) for cell, count in self.counts.items()]
+        sizes += [(cell, number, len(rows)) for (cell, number), rows in self._retries.items()]
+        for (task, name), number, count in sizes:
             index = [cell.name for cell in self.cells[task]].index(name)
             for start in range(0, count, BLOCK_ROWS):
-                yield Block(task, index, start, min(start + BLOCK_ROWS, count))
+                yield Block(task, index, start, min(start + BLOCK_ROWS, count), number)
+
+    def _draws(self, block: Block) -> list[tuple[int, int, int]]:
+        """Number, attempt and round of each row of a block."""
+        cell = (block.task, self.cells[block.task][block.index].name)
+        if block.round:
+            return [(*row, block.round) for row in self._retries[cell, block.round][block.start : block.stop]]
+        ends = [self.first_counts.get(cell, block.stop)]
+        for item in self.topup.rounds:
+            ends.append(ends[-1] + item.extra.get(cell, 0))
+        return [(number, 0, bisect_right(ends, number)) for number in range(block.start, block.stop)]
 
     def rows(self, block: Block) -> list[tuple[Any, ...]]:
         """Draw a block: tuples of `id`, `turn` and the columns of `schema.PLAN`, in that order."""
         cell = self.cells[block.task][block.index]
-        units, seeds, pairs = self._units(block)
+        draws = self._draws(block)
+        units, seeds, pairs = self._units(block.task, cell.name, draws)
         splits = self._draw_splits(units)
         scenario_of: list[Scenario] = [None] * len(units)  # type: ignore[list-item]
         voice_of: list[Voice] = [None] * len(units)  # type: ignore[list-item]
@@ -233,13 +272,13 @@ class Planner:
             if where.size:
                 scenarios, voices = self._scenarios[split], self._voices(split, cell)
                 # A scenario's content is in the hash of the plan row; its name alone decides the draw.
-                drawn = _rendezvous(units[where], [scenario.id for scenario in scenarios], "scenario")
-                spoken = _rendezvous(units[where], [voice.voice for voice in voices], "voice")
+                drawn = rendezvous(units[where], [scenario.id for scenario in scenarios], "scenario")
+                spoken = rendezvous(units[where], [voice.voice for voice in voices], "voice")
                 for place, s, v in zip(where.tolist(), drawn.tolist(), spoken.tolist(), strict=True):
                     scenario_of[place], voice_of[place] = scenarios[s], voices[v]
-        fills = mix64(units ^ _salt("fill")).tolist()
+        fills = mix64(units ^ salt("fill")).tolist()
         low, high = self.manifest.plan.intensity
-        strength = (mix64(seeds.astype(np.uint64) ^ _salt("intensity")) >> np.uint64(11)).astype(float) / 2.0**53
+        strength = (mix64(seeds.astype(np.uint64) ^ salt("intensity")) >> np.uint64(11)).astype(float) / 2.0**53
         intensity = np.round(low + (high - low) * strength, 2).tolist()
         labels = dict(cell.cues)
         cues = list(labels)
@@ -266,41 +305,51 @@ class Planner:
                 "event": labels.get("event", NONE),
                 "intensity": 0.0 if emotion == "neutral" else intensity[n],
                 "query_voice": voice.voice,
+                "query_recipe": voice.recipe,
                 "query_speaker": voice.speaker,
                 "reply_voice": self._reply_voice,
                 "seed": seed,
+                "number": draws[n][0],
+                "attempt": draws[n][1],
+                "round": draws[n][2],
             }
             row["id"] = dialogue_id([row])
             out.append(tuple(row[name] for name in names))
         return out
 
-    def _units(self, block: Block) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Per row: the seed that a contrastive pair shares, the row's own seed, and the pair's name if both are in."""
-        name, rivals, counts = self.cells[block.task][block.index].name, self.rivals(block.task), self.counts
+    def _units(
+        self, task: str, name: str, draws: list[tuple[int, int, int]]
+    ) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Per row: the seed that a contrastive pair shares, the row's own seed, and the pair's name if both are in.
+
+        A retry shares all but its own seed with the row of its number: scenario, slots, voice, split and pair.
+        """
+        rivals, counts = self.rivals(task), self.counts
         place = rivals.index(name)
         # With an odd number of labels one of them has no partner in each round.
         odd = len(rivals) / (len(rivals) - 1) if len(rivals) > 1 and len(rivals) % 2 else 1.0
         share = min(1.0, self.manifest.plan.contrastive * odd)
         units, seeds, pairs = [], [], []
-        for number in range(block.start, block.stop):
+        for number, attempt, _ in draws:
             other = None
             if int((number + 1) * share + 0.5) > int(number * share + 0.5):
                 other = partner(place, number, len(rivals))
             if other is None:
-                unit = (self.manifest.seed, "single", block.task, name, number)
+                unit = (self.manifest.seed, "single", task, name, number)
             else:
                 both = sorted((name, rivals[other]))
-                unit = (self.manifest.seed, "pair", block.task, *both, number)
-            present = other is not None and number < counts.get((block.task, rivals[other]), 0)
+                unit = (self.manifest.seed, "pair", task, *both, number)
+            present = other is not None and number < counts.get((task, rivals[other]), 0)
+            again = ("retry", attempt) if attempt else ()
             units.append(seed_of(*unit))
-            seeds.append(seed_of(self.manifest.seed, block.task, name, number))
+            seeds.append(seed_of(self.manifest.seed, task, name, number, *again))
             pairs.append(content_hash(list(unit), 12) if present else "")
         return np.array(units, np.uint64), np.array(seeds, np.int64), pairs
 
     def _draw_splits(self, units: np.ndarray) -> np.ndarray:
         shares = np.cumsum([self.manifest.plan.splits.get(split, 0.0) for split in SPLITS])
-        draw = (mix64(units ^ _salt("split")) >> np.uint64(11)).astype(float) / 2.0**53
-        return np.minimum(np.searchsorted(shares, draw, side="right"), _last_share(shares))
+        draw = (mix64(units ^ salt("split")) >> np.uint64(11)).astype(float) / 2.0**53
+        return np.minimum(np.searchsorted(shares, draw, side="right"), last_share(shares))
 
     @cached_property
     def _scenarios(self) -> dict[str, list[Scenario]]:
@@ -314,23 +363,6 @@ class Planner:
         labels = dict(cell.cues)
         age = labels.get("age", "adult")
         return self.voices.queries(split, self.manifest.language, age, labels.get("gender"))
-
-
-def _last_share(shares: np.ndarray) -> int:
-    """The last split that has a share; a draw of almost 1 must not fall beyond it."""
-    steps = np.diff(shares, prepend=0.0)
-    return int(np.flatnonzero(steps > 0)[-1])
-
-
-def _rendezvous(units: np.ndarray, names: list[str], salt: str) -> np.ndarray:
-    """Index of the candidate with the highest hash, for each unit; a new candidate wins few of them."""
-    candidates = np.array([seed_of(salt, name) for name in names], np.uint64)
-    best, choice = np.zeros(len(units), np.uint64), np.zeros(len(units), np.int64)
-    for number, candidate in enumerate(candidates):
-        score = mix64(units ^ candidate)
-        better = score > best
-        best[better], choice[better] = score[better], number
-    return choice
 
 
 def label_counts(rows: list[tuple[Any, ...]]) -> Counter[tuple[str, str, str]]:

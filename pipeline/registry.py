@@ -18,13 +18,19 @@ _ENGINES: dict[str, dict[str, str]] = {
         "pocketsphinx": "annotators.pocketsphinx:PocketsphinxConfig",
         "tone": "annotators.tone:ToneRecognizerConfig",
     },
-    "annotator.age": {"tone": "annotators.tone:ToneLabelConfig"},
+    "annotator.age": {"voice": "annotators.voice:VoiceAgeConfig", "tone": "annotators.tone:ToneLabelConfig"},
     "annotator.gender": {
+        "voice": "annotators.voice:VoiceGenderConfig",
         "f0_formants": "annotators.gender:F0FormantGenderConfig",
         "tone": "annotators.tone:ToneLabelConfig",
     },
-    "annotator.emotion": {"tone": "annotators.tone:ToneLabelConfig"},
-    "annotator.event": {"tone": "annotators.tone:ToneLabelConfig"},
+    "annotator.emotion": {
+        "cues": "annotators.emotion:CueEmotionConfig",
+        "tone": "annotators.tone:ToneLabelConfig",
+    },
+    "annotator.event": {"events": "annotators.events:EventsConfig", "tone": "annotators.tone:ToneLabelConfig"},
+    "annotator.speakers": {"encoder": "annotators.speakers:EncoderSpeakersConfig"},
+    "mos": {"dnsmos": "annotators.mos:DnsmosConfig"},
     "rater": {"silero": "annotators.quality:SileroQualityConfig", "level": "annotators.level:LevelConfig"},
     "codec": {"kmeans": "synthesis.speech_tokens:KmeansConfig", "tone": "synthesis.tone:ToneCodecConfig"},
 }

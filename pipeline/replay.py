@@ -12,6 +12,7 @@ from pipeline.events import Events
 from pipeline.grid import Grid
 from pipeline.lock import RunLock
 from pipeline.stages.plan import run_plan
+from pipeline.topup import with_topup
 
 
 def replay(run: Path, quiet: bool = False) -> tuple[int, BuildResult]:
@@ -22,7 +23,7 @@ def replay(run: Path, quiet: bool = False) -> tuple[int, BuildResult]:
     """
     file = run / "run.yaml"
     manifest = load_run(file)
-    dag = build_dag(manifest, file)
+    dag = with_topup(build_dag(manifest, file), run)
     check_engines(dag, file)
     tried: set[str] = set()
     with RunLock(run):
@@ -33,5 +34,8 @@ def replay(run: Path, quiet: bool = False) -> tuple[int, BuildResult]:
                 if record.failures:
                     tried |= {item["id"] for item in record.failures}
                     ledger.retire(record)
+        for record in grid.references.records.values() if grid.references else ():
+            if record.failures:
+                ledger.retire(record)
         Events(run)("replay", dialogues=len(tried))
         return len(tried), build_locked(dag, run, quiet)

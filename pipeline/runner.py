@@ -52,14 +52,14 @@ class Runner:
             with self.loading():
                 import webdataset  # noqa: F401  (imports torch: seconds, on a slow disk)
             return write_shard(self.dag, self.ledger, job)
-        stage = self.dag.by_name[job.stage]
+        stage = self.dag.stage(job.stage)
         with self._crumbs(job) as crumb:
             return run_cell(stage, job, self.ledger, lambda: self._worker(job.stage), crumb)
 
     def _worker(self, name: str) -> Worker:
         if name not in self._workers:
             with self.loading():
-                self._workers[name] = self.dag.by_name[name].open()
+                self._workers[name] = self.dag.stage(name).open()
         return self._workers[name]
 
     @contextmanager

@@ -13,6 +13,7 @@ from manifests.think import render_tag
 if TYPE_CHECKING:
     from pipeline.dag import Dag
 
+_MOS = ("ovrl", "sig", "bak")
 _QUALITY = ("speech_ratio", "speech_seconds", "lead_seconds", "clipped_ratio", "snr_db", "rms_dbfs")
 
 
@@ -27,7 +28,6 @@ def sample_columns(dag: Dag) -> tuple[str, ...]:
 def sample_json(dag: Dag, turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Everything about a dialogue but its audio and tokens, which are members of their own."""
     first = turns[0]
-    families = tuple(dag.manifest.annotate)
     return {
         "id": first["id"],
         "split": first["plan.split"],
@@ -36,12 +36,12 @@ def sample_json(dag: Dag, turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "source": first["plan.source"],
         "pair": first["plan.pair"],
         "num_turns": first["plan.num_turns"],
-        "turns": [_turn(row, families) for row in turns],
+        "turns": [_turn(row, dag.manifest.slots, dag.manifest.mos is not None) for row in turns],
         "engines": {stage.name: ", ".join(e.revision() for e in stage.engines) for stage in dag.stages},
     }
 
 
-def _turn(row: Mapping[str, Any], families: Sequence[str]) -> dict[str, Any]:
+def _turn(row: Mapping[str, Any], slots: Sequence[str], scored: bool) -> dict[str, Any]:
     name, turn = row["id"], row["turn"]
     requested = {family: row[f"plan.{family}"] for family in CUES}
     return {
@@ -51,14 +51,21 @@ def _turn(row: Mapping[str, Any], families: Sequence[str]) -> dict[str, Any]:
         "cues": row["plan.cues"],
         "seed": row["plan.seed"],
         "query": {
-            **_utterance(row, "query"),
+            **_utterance(row, "query", scored),
             "voice": row["plan.query_voice"],
             "speaker": row["plan.query_speaker"],
             "requested": {**requested, "intensity": row["plan.intensity"]},
-            "heard": {family: _heard(row, family) for family in sorted(families)},
+            "event": {
+                "start": round(row["speak_query.event_start"], 4),
+                "end": round(row["speak_query.event_end"], 4),
+                "position": row["speak_query.event_position"],
+                "snr_db": round(row["speak_query.event_snr_db"], 2),
+                "source": row["speak_query.event_source"],
+            },
+            "heard": {slot: _heard(row, slot) for slot in slots},
         },
         "reply": {
-            **_utterance(row, "reply"),
+            **_utterance(row, "reply", scored),
             "voice": row["plan.reply_voice"],
             "emotion": row["script.reply_emotion"],
             "num_tokens": len(row["tokenize.reply_tokens"]),
@@ -70,7 +77,9 @@ def _turn(row: Mapping[str, Any], families: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _utterance(row: Mapping[str, Any], role: str) -> dict[str, Any]:
+def _utterance(row: Mapping[str, Any], role: str, scored: bool) -> dict[str, Any]:
+    # A row outside of the sample has a score of 0, which no opinion score can be: JSON of shards has no nulls.
+    mos = {name: round(row[f"mos.{role}_{name}"] or 0.0, 3) for name in _MOS} if scored else {}
     return {
         "text": row[f"script.{role}_text"],
         "transcript": row[f"transcribe.{role}_transcript"],
@@ -79,13 +88,14 @@ def _utterance(row: Mapping[str, Any], role: str) -> dict[str, Any]:
         "seconds": round(row[f"speak_{role}.seconds"], 4),
         "sample_rate": row[f"speak_{role}.sample_rate"],
         "quality": {name: round(row[f"rate.{role}_{name}"], 4) for name in _QUALITY},
+        **({"mos": mos} if scored else {}),
     }
 
 
-def _heard(row: Mapping[str, Any], family: str) -> dict[str, Any]:
+def _heard(row: Mapping[str, Any], slot: str) -> dict[str, Any]:
     return {
-        "label": row[f"annotate.heard_{family}"],
-        "probability": round(row[f"annotate.heard_{family}_p"], 4),
-        "probabilities": json.loads(row[f"annotate.heard_{family}_probabilities"]),
-        "evidence": json.loads(row[f"annotate.heard_{family}_evidence"]),
+        "label": row[f"annotate.heard_{slot}"],
+        "probability": round(row[f"annotate.heard_{slot}_p"], 4),
+        "probabilities": json.loads(row[f"annotate.heard_{slot}_probabilities"]),
+        "evidence": json.loads(row[f"annotate.heard_{slot}_evidence"]),
     }

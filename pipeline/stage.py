@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
@@ -14,6 +15,10 @@ from manifests.ids import content_hash
 
 Row = Mapping[str, Any]
 """A row's input columns by qualified name (`script.query_text`), beside `id` and `turn`."""
+
+
+REFERENCE = "voices.reference"
+"""Column that is looked up by the row's `plan.query_voice`: the reference of that voice as JSON, or ""."""
 
 
 class Worker(Protocol):
@@ -80,9 +85,12 @@ class Stage:
 
     @property
     def throughput(self) -> Throughput | None:
-        """Of the slowest engine, or None for a stage whose cost does not count."""
+        """Of its engines one after the other, or None for a stage whose cost does not count."""
         rates = [engine.throughput for engine in self.engines if hasattr(engine, "throughput")]
-        return min(rates, key=lambda rate: rate.realtime) if rates else None
+        if len(rates) < 2:
+            return rates[0] if rates else None
+        slowest = min(rates, key=lambda rate: rate.realtime)
+        return replace(slowest, realtime=1 / sum(1 / rate.realtime for rate in rates))
 
     def identity(self) -> dict[str, Any]:
         """Everything but the inputs that decides the stage's output."""
@@ -94,12 +102,17 @@ class Stage:
         }
 
     @property
+    def shipped(self) -> Path | None:
+        """Folder of cells that ship with the code, laid out as a ledger's; rows of equal key are copied from it."""
+        return None
+
+    @property
     def upstream(self) -> tuple[str, ...]:
-        """Stages whose cells it reads, in the order first named."""
-        return tuple(dict.fromkeys(column.split(".", 1)[0] for column in self.reads))
+        """Stages whose cells of the same part it reads, in the order first named."""
+        return tuple(dict.fromkeys(column.split(".", 1)[0] for column in self.reads if column != REFERENCE))
 
     def cell_key(self, inputs: Sequence[str]) -> str:
-        """Key of a cell from the data sha256s of its input cells, in the order of `upstream`."""
+        """Key of a cell from the data sha256s of its input cells: those of `upstream`, then those of its voices."""
         return content_hash({**self.identity(), "inputs": list(inputs)})
 
 

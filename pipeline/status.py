@@ -17,18 +17,21 @@ from pipeline.events import last_events
 from pipeline.grid import Grid
 from pipeline.lock import STALE_S, read_lock
 from pipeline.select import load_statistics
+from pipeline.topup import shortages, with_topup
 from pipeline.verify import check_current
 
 
 @dataclass(frozen=True)
 class Status:
-    """A run at one moment. `state` is running, finished, stopped or new; `why` says more."""
+    """A run at one moment. `state` is running, finished, stopped or new; `why` says more; `short` are the labels of
+    which fewer dialogues were kept than asked for, once it is finished."""
 
     state: str
     why: str
     stages: tuple[tuple[str, int, int, int], ...]  # name, committed cells, all cells, quarantined rows
     failures: dict[str, int]
     funnel: dict[str, int]
+    short: tuple[str, ...]
     shards: str
     events: list[dict[str, Any]]
 
@@ -41,10 +44,14 @@ def status(run: Path) -> Status:
     """
     if not (run / "run.yaml").exists():
         raise UserError(f"{run}: is not a run folder (it has no run.yaml); name the folder given to build --out")
-    dag = build_dag(load_run(run / "run.yaml"), run / "run.yaml")
+    dag = with_topup(build_dag(load_run(run / "run.yaml"), run / "run.yaml"), run)
     grid = Grid.open(dag, run)
     plan, total = grid.plan, dag.planner.num_parts
     stages, failures = [("plan", len(plan), total, 0)], Counter()
+    if grid.references is not None:
+        takes = list(grid.references.records.values())
+        failed = sum(len(record.failures) for record in takes)
+        stages.append(("voices", len(takes), len(grid.references.voices), failed))
     for stage in dag.stages:
         records = [cells[stage.name] for cells in grid.records.values() if stage.name in cells]
         for record in records:
@@ -52,9 +59,13 @@ def status(run: Path) -> Status:
         stages.append((stage.name, len(records), total, sum(len(record.failures) for record in records)))
     shards = run / "shards" / "current"
     finished = not check_current(grid, run)
-    funnel = load_statistics(run / "select" / "current")["verdict"] if finished else {}
+    funnel, short = {}, ()
+    if finished:
+        statistics = load_statistics(run / "select" / "current")
+        funnel, short = statistics["verdict"], tuple(map(str, shortages(dag.planner, statistics)))
     state, why = _state(run, finished)
-    return Status(state, why, tuple(stages), dict(failures.most_common(10)), funnel, str(shards), last_events(run))
+    worst = dict(failures.most_common(10))
+    return Status(state, why, tuple(stages), worst, funnel, short, str(shards), last_events(run))
 
 
 def _state(run: Path, finished: bool) -> tuple[str, str]:

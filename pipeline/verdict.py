@@ -2,30 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from manifests.labels import NONE
+from manifests.labels import CUES, NONE, family_of
 from manifests.run import SelectConfig
 
 KEPT, REJECTED, QUARANTINED = "kept", "rejected", "quarantined"
 VERDICTS = (KEPT, REJECTED, QUARANTINED)
 
+_LIMITS = (
+    # reason, column, what the value must be, key of the manifest, how it is shown
+    ("query_wer", "transcribe.query_wer", "<=", "query_wer_max", ".3f"),
+    ("reply_wer", "transcribe.reply_wer", "<=", "reply_wer_max", ".3f"),
+    ("query_seconds", "speak_query.seconds", "in", "query_seconds", ".2f"),
+    ("reply_seconds", "speak_reply.seconds", "in", "reply_seconds", ".2f"),
+    ("query_speech_ratio", "rate.query_speech_ratio", ">=", "speech_ratio_min", ".3f"),
+    ("query_clipped_ratio", "rate.query_clipped_ratio", "<=", "clipped_ratio_max", ".4f"),
+    ("query_snr_db", "rate.query_snr_db", ">=", "snr_db_min", ".1f"),
+    ("reply_speech_ratio", "rate.reply_speech_ratio", ">=", "speech_ratio_min", ".3f"),
+    ("reply_clipped_ratio", "rate.reply_clipped_ratio", "<=", "clipped_ratio_max", ".4f"),
+    ("reply_snr_db", "rate.reply_snr_db", ">=", "snr_db_min", ".1f"),
+    ("query_mos", "mos.query_ovrl", ">=", "mos_min", ".2f"),
+    ("reply_mos", "mos.reply_ovrl", ">=", "mos_min", ".2f"),
+)
+_OPTIONAL = ("mos.",)
+"""Columns that may be absent from a good row; what is absent never rejects."""
 
-def judged_columns(families: Sequence[str]) -> tuple[str, ...]:
-    """Columns that a verdict is made of, given the annotated cue families; never audio."""
-    heard = [f"annotate.heard_{family}{tail}" for family in families for tail in ("", "_p")]
-    quality = [
-        f"rate.{role}_{name}" for role in ("query", "reply") for name in ("speech_ratio", "clipped_ratio", "snr_db")
-    ]
+
+@dataclass(frozen=True)
+class Rules:
+    """What a verdict follows from, beside the row.
+
+    Attributes:
+        slots: Every annotator of the run, `RunManifest.slots`.
+        thresholds: Least probability by slot and label; 0 for those that are not in it.
+        calibration_share: Of the first plan's rows, those that the thresholds were chosen on; 0 for frozen ones.
+    """
+
+    config: SelectConfig
+    slots: tuple[str, ...]
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    calibration_share: float = 0.0
+
+    @cached_property
+    def judged(self) -> tuple[str, ...]:
+        """The annotators that must agree, in the order of `agree`."""
+        return judged_slots(self.config, self.slots)
+
+    @cached_property
+    def limits(self) -> list[tuple[str, str, str, Any, str]]:
+        """Reason, column, comparison, limit and format of every threshold that is set."""
+        config = self.config.model_dump()
+        return [(*limit[:3], config[limit[3]], limit[4]) for limit in _LIMITS if config[limit[3]] is not None]
+
+    def least(self, slot: str, label: str) -> float:
+        """The probability that a recognised label needs."""
+        return self.thresholds.get(slot, {}).get(label, 0.0)
+
+
+def judged_slots(config: SelectConfig, slots: Sequence[str]) -> tuple[str, ...]:
+    """Of the annotators, those that must agree, in the order of `agree`."""
+    return tuple(slot for family in config.agree for slot in slots if family_of(slot) == family)
+
+
+def judged_columns(rules: Rules) -> tuple[str, ...]:
+    """Columns that a verdict is made of; never audio."""
+    heard = [f"annotate.heard_{slot}{tail}" for slot in rules.slots for tail in ("", "_p")]
     return (
-        "plan.split", "plan.task", "plan.num_turns", "plan.cues", "plan.age", "plan.gender", "plan.emotion",
-        "plan.event", "speak_query.seconds", "speak_reply.seconds", "transcribe.query_wer", "transcribe.reply_wer",
-        *heard, *quality,
+        "plan.split", "plan.task", "plan.num_turns", "plan.round", "plan.cues", *(f"plan.{family}" for family in CUES),
+        *(limit[1] for limit in rules.limits), *heard,
     )  # fmt: skip
 
 
-def judge(turns: Sequence[Mapping[str, Any]], error: str, config: SelectConfig) -> tuple[str, list[str]]:
+def requested(row: Mapping[str, Any], slot: str) -> str:
+    """The label that was asked for of a slot's family: one speaker, always."""
+    family = family_of(slot)
+    return "one" if family == "speakers" else row[f"plan.{family}"]
+
+
+def comparable(row: Mapping[str, Any], slot: str) -> bool:
+    """Whether anything was asked for that can be compared; of events, none is a label too."""
+    return family_of(slot) == "event" or requested(row, slot) != NONE
+
+
+def judge(turns: Sequence[Mapping[str, Any]], error: str, rules: Rules) -> tuple[str, list[str]]:
     """Judge a dialogue by its turns, in order.
 
     Args:
@@ -40,36 +103,31 @@ def judge(turns: Sequence[Mapping[str, Any]], error: str, config: SelectConfig) 
         return QUARANTINED, []
     reasons = []
     for number, row in enumerate(turns):
-        for reason in _misses(row, config):
+        for reason in (*_misses(row, rules), *_disagreements(row, rules)):
             reasons.append(reason if number == 0 else f"{reason} (turn {number})")
     return (REJECTED if reasons else KEPT), reasons
 
 
-def _misses(row: Mapping[str, Any], config: SelectConfig) -> list[str]:
-    # Each test asks whether the value passes, so that NaN, which compares with nothing, does not.
-    reasons = []
-    for role, limit in (("query", config.query_wer_max), ("reply", config.reply_wer_max)):
-        wer = row[f"transcribe.{role}_wer"]
-        if not wer <= limit:
-            reasons.append(f"{role}_wer {wer:.3f} > {limit:g}")
-    for role, (low, high) in (("query", config.query_seconds), ("reply", config.reply_seconds)):
-        seconds = row[f"speak_{role}.seconds"]
-        if not low <= seconds <= high:
-            reasons.append(f"{role}_seconds {seconds:.2f} not in {low:g}..{high:g}")
-    for role in ("query", "reply"):
-        ratio, clipped, snr = (row[f"rate.{role}_{name}"] for name in ("speech_ratio", "clipped_ratio", "snr_db"))
-        if not ratio >= config.speech_ratio_min:
-            reasons.append(f"{role}_speech_ratio {ratio:.3f} < {config.speech_ratio_min:g}")
-        if not clipped <= config.clipped_ratio_max:
-            reasons.append(f"{role}_clipped_ratio {clipped:.4f} > {config.clipped_ratio_max:g}")
-        if not snr >= config.snr_db_min:
-            reasons.append(f"{role}_snr_db {snr:.1f} < {config.snr_db_min:g}")
-    for family in config.agree:
-        asked, heard = row[f"plan.{family}"], row[f"annotate.heard_{family}"]
-        sure = row[f"annotate.heard_{family}_p"]
-        if family == "event" or asked != NONE:
-            if heard != asked:
-                reasons.append(f"{family}_disagrees heard {heard}, asked {asked}")
-            elif not sure >= config.confidence_min.get(family, 0.0):
-                reasons.append(f"{family}_unsure {sure:.3f} < {config.confidence_min.get(family, 0.0):g}")
-    return reasons
+def _misses(row: Mapping[str, Any], rules: Rules) -> Iterator[str]:
+    for name, column, relation, limit, shown in rules.limits:
+        value = row[column]
+        if value is None and column.startswith(_OPTIONAL):
+            continue
+        # Each test asks whether the value passes, so that NaN, which compares with nothing, does not.
+        if relation == "<=" and not value <= limit:
+            yield f"{name} {value:{shown}} > {limit:g}"
+        elif relation == ">=" and not value >= limit:
+            yield f"{name} {value:{shown}} < {limit:g}"
+        elif relation == "in" and not limit[0] <= value <= limit[1]:
+            yield f"{name} {value:{shown}} not in {limit[0]:g}..{limit[1]:g}"
+
+
+def _disagreements(row: Mapping[str, Any], rules: Rules) -> Iterator[str]:
+    for slot in rules.judged:
+        if not comparable(row, slot):
+            continue
+        asked, heard, sure = requested(row, slot), row[f"annotate.heard_{slot}"], row[f"annotate.heard_{slot}_p"]
+        if heard != asked:
+            yield f"{slot}_disagrees heard {heard}, asked {asked}"
+        elif not sure >= rules.least(slot, asked):
+            yield f"{slot}_unsure {sure:.3f} < {rules.least(slot, asked):g}"

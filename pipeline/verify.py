@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ from typing import Any
 from manifests import schema
 from manifests.errors import UserError
 from manifests.files import sha256
-from manifests.ids import bucket, dialogue_id
+from manifests.ids import bucket, content_hash, dialogue_id
 from manifests.ledger import CellRecord, Ledger
 from manifests.run import load_run
 from pipeline.dag import build_dag
 from pipeline.grid import Grid
 from pipeline.join import by_dialogue, join_rows
-from pipeline.select import load_statistics, select_key, verdicts
+from pipeline.select import load_statistics, select_key, statistics, tally, verdicts
 from pipeline.shards import describe, lay_out, layout_key, shard_samples
+from pipeline.thresholds import report, rules_of, thresholds_of
+from pipeline.topup import with_topup
 from pipeline.verdict import KEPT, judge, judged_columns
 from pipeline.verify_shards import Finding, tar_samples, verify_shards
 
@@ -38,7 +41,7 @@ def verify(folder: Path) -> list[Finding]:
 
 def verify_run(run: Path, deep: bool = False) -> list[Finding]:
     """Verify cells, verdicts and shards of a run; `deep` decodes every audio member too."""
-    dag = build_dag(load_run(run / "run.yaml"), run / "run.yaml")
+    dag = with_topup(build_dag(load_run(run / "run.yaml"), run / "run.yaml"), run)
     grid = Grid.open(dag, run)
     ledger, plan = grid.ledger, grid.plan
     if len(plan) < dag.planner.num_parts:
@@ -56,6 +59,7 @@ def verify_run(run: Path, deep: bool = False) -> list[Finding]:
             else:
                 wanted = schema.stage_schema(stage.writes)
                 findings += _check_cell(ledger, have[stage.name], ids[part], wanted)
+    findings += _check_references(grid)
     if findings:
         return findings  # what follows reads the cells
     findings = _check_selected(grid, run)
@@ -76,11 +80,15 @@ _AGAIN = "run the same command (build or replay) again"
 
 
 def _check_selected(grid: Grid, run: Path) -> list[Finding]:
-    """Whether there are verdicts on the cells as they are now, by the manifest's thresholds."""
-    manifest, select = grid.dag.manifest, run / "select" / "current"
+    """Whether there are verdicts on the cells as they are now, by the manifest's thresholds and the frozen ones."""
+    select = run / "select" / "current"
     if not grid.complete:
         return [Finding(str(run), "", f"not every cell is made: {_AGAIN}")]
-    if select.resolve().name != select_key(manifest.select, tuple(manifest.annotate), grid.all_cells):
+    try:
+        thresholds = content_hash(json.loads((select / "thresholds.json").read_bytes()))
+    except (OSError, ValueError):
+        thresholds = ""
+    if select.resolve().name != select_key(grid.dag.manifest, thresholds, grid.all_cells):
         return [Finding(str(select), "", f"the verdicts are missing or of an earlier state of the run: {_AGAIN}")]
     return []
 
@@ -140,14 +148,29 @@ def _check_cell(ledger: Ledger, record: CellRecord, ids: list[tuple[str, int]], 
         yield Finding(str(path), f"{name}.{turn}", "is quarantined in the table or in the record, but not in both")
 
 
+def _check_references(grid: Grid) -> Iterator[Finding]:
+    """Whether the takes of every voice are there, whole and as planned."""
+    references = grid.references
+    for part, takes in references.takes.items() if references else ():
+        assert references is not None
+        voice = references.voices[part].voice
+        record = references.records.get(voice)
+        if record is None:
+            yield Finding(str(grid.ledger.folder(references.stage.name)), voice, f"is not made: {_AGAIN}")
+            continue
+        ids = list(zip(takes["id"].to_pylist(), takes["turn"].to_pylist(), strict=True))
+        yield from _check_cell(grid.ledger, record, ids, schema.stage_schema(references.stage.writes))
+
+
 def _check_verdicts(
     grid: Grid, select: Path, ids: Mapping[int, list[tuple[str, int]]]
 ) -> tuple[dict[str, str], list[Finding]]:
     """planned = kept + rejected + quarantined, by verdicts given anew; kept ids with their split."""
-    manifest = grid.dag.manifest
+    thresholds = thresholds_of(grid.dag, grid.ledger, grid.all_cells.values())
+    rules = rules_of(grid.dag.manifest, thresholds)
     kept: dict[str, str] = {}
     findings: list[Finding] = []
-    counted: dict[str, int] = {}
+    counted: Counter[str] = Counter()
     for part in ids:
         file = str(select / f"part-{part:04d}.parquet")
         try:
@@ -155,23 +178,28 @@ def _check_verdicts(
         except (OSError, ValueError) as error:
             findings.append(Finding(file, "", f"cannot be read ({error}): delete its folder and run build again"))
             continue
-        columns = judged_columns(tuple(manifest.annotate))
-        dialogues = by_dialogue(*join_rows(grid.ledger, list(grid.cells(part).values()), columns))
+        dialogues = by_dialogue(*join_rows(grid.ledger, list(grid.cells(part).values()), judged_columns(rules)))
         if list(table) != [turns[0]["id"] for turns, _ in dialogues]:
             findings.append(Finding(file, "", "the dialogues are not those of the plan"))
             continue
         for turns, error in dialogues:
             row = table[turns[0]["id"]]
-            verdict, reasons = judge(turns, error, manifest.select)
+            verdict, reasons = judge(turns, error, rules)
             if (row["verdict"], row["reasons"], row["error"]) != (verdict, reasons, error):
                 findings.append(Finding(file, row["id"], f"is {row['verdict']}, and its cells say {verdict}"))
-            counted[verdict] = counted.get(verdict, 0) + 1
+            counted.update(tally(turns, verdict, reasons, error, rules))
             if verdict == KEPT:
                 kept[row["id"]] = row["split"]
+    frozen = grid.dag.manifest.select.thresholds is not None
+    notes = {"thresholds.json": thresholds.to_json(), "thresholds.md": report(thresholds, frozen).encode()}
+    for name, content in notes.items():
+        path = select / name
+        if not path.is_file() or path.read_bytes() != content:
+            findings.append(Finding(str(path), "", "is not how the cells calibrate: run the same command again"))
     file = str(select / "statistics.json")
     try:
-        if load_statistics(select)["verdict"] != counted:
-            findings.append(Finding(file, "", f"does not count what the cells say: {counted}"))
+        if load_statistics(select) != statistics(counted):
+            findings.append(Finding(file, "", "does not count what the cells say: run the same command again"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         findings.append(Finding(file, "", f"cannot be read ({error}): run the same command again"))
     return kept, findings

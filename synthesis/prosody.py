@@ -1,17 +1,14 @@
-"""Cues as numbers, and the numpy edits that put them into a voice.
+"""The numpy edits that put cues (`manifests.cues`) into a voice.
 
-Two kinds of edit: on the contours that the model predicts before it vocodes (pitch, range, rate, energy,
-tremor, jitter), and on the waveform after it (formants, tilt, shimmer, breath, drive, level). Formants move
-without a vocoder: the speech is made slower and lower by `alpha` and then resampled by `alpha`, which puts
-rate and pitch back and leaves the formants scaled.
+Three kinds of edit: on the timing and the contours that the model predicts before it vocodes (rate, pauses,
+lengthening, pitch, energy, tremor, jitter), on the spectrum of the waveform after it (single formants, tilt),
+and on the waveform (roughness, shimmer, breath, drive, level). All formants move without a vocoder: the
+speech is made slower and lower by `alpha` and then resampled by `alpha`, which puts rate and pitch back.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import soxr
@@ -19,8 +16,11 @@ from scipy.fft import irfft, next_fast_len, rfft
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
 from scipy.signal import butter, lfilter, sosfilt
 
+from manifests.cues import Cues
+from synthesis.formants import move_formants
+
 CONTOUR_RATE = 80.0
-"""Frames a second of the F0 and energy contours, at the model's own speed."""
+"""Frames a second of the F0 and energy contours, at the model's own speed; two of them are one model frame."""
 
 REFERENCE_DBFS = -26.0
 """Level of active speech that `gain_db` is relative to, in dBFS RMS."""
@@ -31,108 +31,98 @@ CEILING = 0.98
 _VOICED_HZ = 40.0  # the model writes less than this into unvoiced frames
 _F0_LIMITS = (60.0, 600.0)
 _LEAD_SECONDS, _TAIL_SECONDS = 0.03, 0.075  # silence kept around the speech
-_MULTIPLIERS = ("f0", "spread", "rate", "alpha")
-_TREMOR = ("tremor_st", "tremor_hz")
+_STRESS = "ˈ"  # stands before a vowel with primary stress
+_PAUSES = frozenset(';:,.!?—…()“”"')
+_ACCENT_SECONDS = 0.14  # half the width of the bump of an accent
+_ENERGY_PER_ST = 0.12  # of an accent, in the model's unit
 
 
 @dataclass(frozen=True)
-class Cues:
-    """How a rendering differs from the stock voice; the defaults change nothing but the level.
+class Landmarks:
+    """Where things happen in the model's frames (two contour frames each).
 
     Attributes:
-        f0: Factor on the median F0.
-        spread: Factor on the F0 range around the median, on a log scale.
-        rate: Factor on the speech rate.
-        gain_db: Level of active speech relative to `REFERENCE_DBFS`, in dB.
-        tilt: Spectral slope around 1 kHz, in dB per octave.
-        energy: Added to the model's energy contour (its unit: about one natural log of amplitude).
-        final_st: Rise over the last 30 % of the utterance, in semitones.
-        alpha: Factor on the formants; above 1 for a shorter vocal tract.
-        tremor_st: Depth of slow F0 modulation, in semitones.
-        tremor_hz: Its rate.
-        jitter_st: Standard deviation of fast F0 noise, in semitones.
-        shimmer_db: Depth of level modulation, in dB.
-        breath: Level of the noise that follows the envelope (0 to about 0.02).
-        drive: Amount of saturation (0 to about 2).
-        f0_hz: Median F0 of the neutral voice in Hz, instead of the voice's own; None to keep it.
+        accents: Middle of every vowel with primary stress, in frames.
+        pauses: (start, end) of every pause at punctuation between words.
+        coda: (start, end) from the last stressed vowel to the end of the last word; equal when there is none.
     """
 
-    f0: float = 1.0
-    spread: float = 1.0
-    rate: float = 1.0
-    gain_db: float = 0.0
-    tilt: float = 0.0
-    energy: float = 0.0
-    final_st: float = 0.0
-    alpha: float = 1.0
-    tremor_st: float = 0.0
-    tremor_hz: float = 0.0
-    jitter_st: float = 0.0
-    shimmer_db: float = 0.0
-    breath: float = 0.0
-    drive: float = 0.0
-    f0_hz: float | None = None
+    accents: tuple[float, ...]
+    pauses: tuple[tuple[int, int], ...]
+    coda: tuple[int, int]
 
 
-@dataclass(frozen=True)
-class CueTable:
-    """The cues of every emotion, and of every (age, gender)."""
-
-    emotions: Mapping[str, Cues]
-    bodies: Mapping[tuple[str, str], Cues]
-
-    def cues(self, emotion: str, intensity: float, age: str, gender: str) -> Cues:
-        """The cues of an utterance.
-
-        Args:
-            emotion: A row of the table.
-            intensity: 0 gives the neutral row, 1 the emotion's; between them factors grow as powers and
-                the rest linearly.
-            age: With `gender`, a row of the table.
-            gender: `female` or `male`.
-        """
-        neutral, target = self.emotions["neutral"], self.emotions[emotion]
-        body = self.bodies[age, gender]
-        out: dict[str, float | None] = {}
-        for field in fields(Cues):
-            name = field.name
-            if name == "f0_hz" or name in _TREMOR:
-                continue
-            start, end, own = getattr(neutral, name), getattr(target, name), getattr(body, name)
-            if name in _MULTIPLIERS:
-                out[name] = start * (end / start) ** intensity * own
-            else:
-                out[name] = start + (end - start) * intensity + own
-        # Two tremors would beat against each other: the deeper one stays.
-        feeling = (target.tremor_st * intensity, target.tremor_hz)
-        out["tremor_st"], out["tremor_hz"] = max(feeling, (body.tremor_st, body.tremor_hz))
-        if body.f0_hz is not None:
-            # `f0_hz` says what the neutral voice is, and the neutral row already has a factor of its own.
-            out["f0_hz"], out["f0"] = body.f0_hz, float(out["f0"] or 1.0) / neutral.f0
-        return Cues(**out)  # type: ignore[arg-type]
-
-
-def read_cues(path: Path) -> CueTable:
-    """Read a cue table.
+def landmarks(sounds: str, durations: np.ndarray) -> Landmarks:
+    """Find the landmarks of an utterance.
 
     Args:
-        path: CSV with columns `kind` (`emotion` or `age`), `name`, `gender`, those of `Cues`, `source`.
+        sounds: Phonemes as `synthesis.kokoro.phonemes` gives them.
+        durations: (len(sounds) + 2,) in frames, with the padding on both sides.
     """
-    names = [field.name for field in fields(Cues)]
-    emotions: dict[str, Cues] = {}
-    bodies: dict[tuple[str, str], Cues] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            cues = Cues(**{name: float(row[name]) for name in names if row[name]})
-            if row["kind"] == "emotion":
-                emotions[row["name"]] = cues
+    ends = np.cumsum(np.round(durations).astype(int))
+    starts = np.concatenate([[0], ends[:-1]])
+    spoken = [index for index, sound in enumerate(sounds) if sound.isalpha()]
+    last = spoken[-1] if spoken else 0
+    accents, pauses = [], []
+    for index, sound in enumerate(sounds):
+        at = index + 1  # the first token is padding
+        if sound == _STRESS and index + 1 < len(sounds):
+            accents.append((starts[at] + ends[at + 1]) / 2)
+        if sound in _PAUSES and spoken and spoken[0] < index < last:
+            # The space before a dash and after any mark belong to the pause.
+            first = at - 1 if sounds[index - 1] == " " else at
+            final = at + 1 if sounds[index + 1] == " " else at
+            if pauses and starts[first] <= pauses[-1][1]:
+                pauses[-1] = (pauses[-1][0], int(ends[final]))
             else:
-                bodies[row["name"], row["gender"]] = cues
-    return CueTable(emotions, bodies)
+                pauses.append((int(starts[first]), int(ends[final])))
+    stressed = sounds.rfind(_STRESS)
+    coda = (int(starts[stressed + 1]), int(ends[last + 1])) if stressed >= 0 else (0, 0)
+    return Landmarks(tuple(float(accent) for accent in accents), tuple(pauses), coda)
+
+
+def retime(marks: Landmarks, energy: np.ndarray, cues: Cues) -> np.ndarray:
+    """The order in which frames are to be vocoded, such that pauses and the last syllable have their duration.
+
+    A pause is stretched in its quietest frame alone: the others still hold the sounds beside it.
+
+    Args:
+        marks: Of the utterance.
+        energy: (2 * num_frames,) energy contour.
+        cues: `pause` and `lengthening` count here; the rate is the model's own.
+
+    Returns:
+        int (num_new_frames,), indices of frames in rising order.
+    """
+    num = len(energy) // 2
+    weights = np.ones(num)
+    for start, end in marks.pauses:
+        if cues.pause >= 1:
+            quietest = start + int(np.argmin(energy[: 2 * num].reshape(-1, 2).sum(axis=1)[start:end]))
+            weights[quietest] += (cues.pause - 1) * (end - start)
+        else:
+            weights[start:end] = cues.pause
+    weights[slice(*marks.coda)] *= cues.lengthening
+    edges = np.cumsum(weights)
+    # Half a frame's slack, such that weights of one give every frame once.
+    return np.minimum(np.searchsorted(edges, np.arange(round(float(edges[-1]))) + 0.5), num - 1)
+
+
+def rearrange(marks: Landmarks, order: np.ndarray) -> Landmarks:
+    """The landmarks after `retime`."""
+
+    def moved(frame: float) -> float:
+        return float(np.searchsorted(order, frame))
+
+    return Landmarks(
+        tuple(moved(accent) for accent in marks.accents),
+        tuple((int(moved(start)), int(moved(end))) for start, end in marks.pauses),
+        (int(moved(marks.coda[0])), int(moved(marks.coda[1]))),
+    )
 
 
 def shape_contours(
-    f0: np.ndarray, energy: np.ndarray, cues: Cues, rng: np.random.Generator
+    f0: np.ndarray, energy: np.ndarray, cues: Cues, rng: np.random.Generator, accents: tuple[float, ...] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
     """Put the cues into the model's contours, which were predicted at the speed `cues.rate / cues.alpha`.
 
@@ -141,6 +131,7 @@ def shape_contours(
         energy: (num_frames,) in the model's unit.
         cues: What to put in.
         rng: Draws tremor phase noise and jitter.
+        accents: Stressed syllables, in model frames (two contour frames each).
 
     Returns:
         New f0 and energy, float32, of the same shape.
@@ -159,9 +150,11 @@ def shape_contours(
 
     where = np.flatnonzero(voiced)
     start, end = int(where[0]), int(where[-1])
-    length = max(end - start, 1)
-    ramp = np.clip((np.arange(num) - (end - 0.3 * length)) / (0.3 * length), 0.0, 1.0) ** 1.5
-    contour += cues.final_st / 12 * ramp
+    progress = (np.arange(num) - start) / max(end - start, 1)
+    contour += cues.slope_st / 12 * (np.clip(progress, 0.0, 1.0) - 0.5)
+    contour += cues.final_st / 12 * np.clip((progress - 0.7) / 0.3, 0.0, 1.0) ** 1.5
+    bumps = _accents(num, accents, cues)
+    contour += cues.accent_st / 12 * bumps
     if cues.tremor_st:
         seconds = np.arange(num) / (CONTOUR_RATE * cues.alpha)  # as heard, after resampling
         wander = 0.12 * np.cumsum(rng.standard_normal(num))
@@ -170,11 +163,27 @@ def shape_contours(
         contour += cues.jitter_st / 12 * np.asarray(lfilter([1.0], [1.0, -0.3], rng.standard_normal(num)))
 
     shaped = np.where(voiced, np.clip(2.0**contour, *_F0_LIMITS) / cues.alpha, f0)
-    lifted = energy + np.where(voiced, cues.energy, 0.5 * cues.energy)
-    return shaped.astype(np.float32), lifted.astype(np.float32)
+    loud = energy.astype(np.float64)
+    if cues.dynamics != 1.0:
+        loud = np.where(voiced, (loud - loud[voiced].mean()) * cues.dynamics + loud[voiced].mean(), loud)
+    loud += np.where(voiced, cues.energy, 0.5 * cues.energy) + _ENERGY_PER_ST * cues.accent_st * bumps
+    return shaped.astype(np.float32), loud.astype(np.float32)
 
 
-def finish(samples: np.ndarray, sample_rate: int, cues: Cues, rng: np.random.Generator) -> np.ndarray:
+def _accents(num: int, accents: tuple[float, ...], cues: Cues) -> np.ndarray:
+    """Height of the accents over contour frames (num,): 1 at the last, 0.5 at the others."""
+    height = np.zeros(num)
+    width = _ACCENT_SECONDS * CONTOUR_RATE * cues.alpha / cues.rate
+    for index, accent in enumerate(accents):
+        distance = np.clip((np.arange(num) - 2 * accent) / width, -1.0, 1.0)
+        bump = 0.5 * (1 + np.cos(np.pi * distance))
+        height = np.maximum(height, bump * (1.0 if index == len(accents) - 1 else 0.5))
+    return height
+
+
+def finish(
+    samples: np.ndarray, sample_rate: int, cues: Cues, rng: np.random.Generator, f0: np.ndarray | None = None
+) -> np.ndarray:
     """Turn the model's waveform into the rendering: formants, trimmed silence, timbre, level.
 
     The level is part of the cue (an angry voice is loud), so nothing may normalise it later.
@@ -184,6 +193,7 @@ def finish(samples: np.ndarray, sample_rate: int, cues: Cues, rng: np.random.Gen
         sample_rate: In Hz; kept.
         cues: What to put in.
         rng: Draws shimmer and breath.
+        f0: The contour that the samples were made with, (num_frames,); creak needs it.
 
     Returns:
         float32 (num_output_samples,), at most `CEILING` in absolute value.
@@ -194,10 +204,14 @@ def finish(samples: np.ndarray, sample_rate: int, cues: Cues, rng: np.random.Gen
     wave = samples.astype(np.float64)
     if not np.isfinite(wave).all() or not np.any(np.abs(wave) > 1e-4):
         raise ValueError("the model gave no sound")
+    if cues.creak and f0 is not None:
+        wave = wave * _creak(len(wave), sample_rate, f0, cues.creak)
     if cues.alpha != 1.0:
         wave = np.asarray(soxr.resample(wave, sample_rate * cues.alpha, sample_rate, quality="HQ"))
     wave = _at_level(wave, REFERENCE_DBFS, 0.01)
     wave = _trim(wave, sample_rate)
+    if cues.open != 1.0 or cues.smile != 1.0:
+        wave = move_formants(wave, sample_rate, cues.open, cues.smile)
     if cues.tilt:
         wave = _tilt(wave, sample_rate, cues.tilt)
     if cues.shimmer_db:
@@ -256,6 +270,19 @@ def _limit(wave: np.ndarray, sample_rate: int) -> np.ndarray:
     # Every gain in the window of a peak is at most what that peak needs, so their mean is too.
     gain = minimum_filter1d(np.minimum(1.0, CEILING / np.maximum(magnitude, CEILING)), width, mode="nearest")
     return np.clip(wave * np.asarray(uniform_filter1d(gain, width, mode="nearest")), -CEILING, CEILING)
+
+
+def _creak(num: int, sample_rate: int, f0: np.ndarray, depth: float) -> np.ndarray:
+    """Gain over time, (num,), that weakens every other glottal pulse where the voice is voiced.
+
+    Pulses of two sizes in turn are a subharmonic at half of F0, as in creaky and rough voices (Titze 1994).
+    """
+    frame = np.minimum(np.arange(num) * len(f0) // num, len(f0) - 1)
+    voiced = (f0 > _VOICED_HZ).astype(np.float64)[frame]
+    pitch = np.interp(np.arange(num), (np.arange(len(f0)) + 0.5) * num / len(f0), f0)
+    phase = np.pi * np.cumsum(pitch * voiced) / sample_rate
+    smooth = np.asarray(uniform_filter1d(voiced, int(0.02 * sample_rate)))
+    return 1 - min(depth, 1.0) * smooth * (0.5 + 0.5 * np.cos(phase))
 
 
 def _shimmer(num: int, sample_rate: int, cues: Cues, rng: np.random.Generator) -> np.ndarray:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from annotators.base import AnnotatorConfig, RaterConfig, RecognizerConfig
+from annotators.clip import Clip, Reference
 from manifests import schema
 from manifests.engine import EngineConfig
-from pipeline.audio import decode_flac
-from pipeline.stage import EngineStage, Row, RowWorker, Stage
+from pipeline.audio import decode_flac, without
+from pipeline.stage import REFERENCE, EngineStage, Row, RowWorker, Stage
 
 ROLES = ("query", "reply")
 
@@ -24,13 +27,15 @@ class Transcribe(EngineStage):
     engine: RecognizerConfig
 
     name = "transcribe"
-    version = 1
+    version = 2
     reads = (
         "script.query_text",
         "speak_query.audio",
         "script.reply_text",
         "speak_reply.audio",
         "plan.language",
+        "speak_query.event_start",
+        "speak_query.event_end",
     )
     writes = schema.TRANSCRIPT
 
@@ -49,6 +54,8 @@ class TranscribeWorker(RowWorker):
         out: dict[str, Any] = {}
         for role in ROLES:
             samples, rate = decode_flac(row[f"speak_{role}.audio"])
+            if role == "query":
+                samples = without(samples, rate, row["speak_query.event_start"], row["speak_query.event_end"])
             heard = self.recognizer.transcribe(samples, rate, row[f"script.{role}_text"], row["plan.language"])
             out |= {f"{role}_transcript": heard.text, f"{role}_wer": heard.wer, f"{role}_cer": heard.cer}
         return out
@@ -56,24 +63,37 @@ class TranscribeWorker(RowWorker):
 
 @dataclass(frozen=True)
 class Annotate(Stage):
-    """Recognise the cues in each query, one annotator a cue family."""
+    """Recognise the cues in each query.
+
+    Attributes:
+        annotators: By slot, the name of a cue family, with `_2` and so on for its second annotator and later ones.
+    """
 
     annotators: tuple[tuple[str, AnnotatorConfig], ...]
 
     name = "annotate"
-    version = 1
-    reads = ("speak_query.audio",)
+    version = 2
+
+    @property
+    def reads(self) -> tuple[str, ...]:  # type: ignore[override]
+        columns = ("speak_query.audio", "speak_query.event_start", "speak_query.event_end")
+        return (*columns, "plan.query_voice", REFERENCE) if self.needs_references else columns
+
+    @property
+    def needs_references(self) -> bool:
+        """Whether an annotator wants to know the clip's voice."""
+        return any(engine.needs_reference for _, engine in self.annotators)
 
     @property
     def writes(self) -> pa.Schema:  # type: ignore[override]
-        return schema.annotation(tuple(family for family, _ in self.annotators))
+        return schema.annotation(tuple(slot for slot, _ in self.annotators))
 
     @property
     def engines(self) -> tuple[EngineConfig, ...]:
         return tuple(engine for _, engine in self.annotators)
 
     def keyed(self) -> dict[str, Any]:
-        return {"annotators": [[family, engine.keyed()] for family, engine in self.annotators]}
+        return {"annotators": [[slot, engine.keyed()] for slot, engine in self.annotators]}
 
     def open(self) -> AnnotateWorker:
         return AnnotateWorker(self)
@@ -83,21 +103,28 @@ class AnnotateWorker(RowWorker):
     """Asks every annotator about each query."""
 
     def __init__(self, stage: Annotate) -> None:
-        self.annotators = [(family, engine.open()) for family, engine in stage.annotators]
+        self.annotators = [(slot, engine.family, engine.open()) for slot, engine in stage.annotators]
 
     def make(self, row: Row) -> dict[str, Any]:
-        """Labels heard in one query."""
-        samples, rate = decode_flac(row["speak_query.audio"])
+        """Labels heard in one query. Only the annotators of events hear the event; the others hear the words."""
+        whole = Clip(*decode_flac(row["speak_query.audio"]), Reference.from_json(row.get(REFERENCE, "")))
+        start, end = row["speak_query.event_start"], row["speak_query.event_end"]
+        words = whole.without(start, end) if end > start else whole
         out: dict[str, Any] = {}
-        for family, annotator in self.annotators:
-            label = annotator.annotate(samples, rate)
+        for slot, family, annotator in self.annotators:
+            label = annotator.annotate(whole if family == "event" else words)
             out |= {
-                f"heard_{family}": label.value,
-                f"heard_{family}_p": max(label.probabilities.values()),
-                f"heard_{family}_probabilities": json.dumps(label.probabilities, sort_keys=True),
-                f"heard_{family}_evidence": json.dumps(label.evidence, sort_keys=True),
+                f"heard_{slot}": label.value,
+                f"heard_{slot}_p": max(label.probabilities.values()),
+                f"heard_{slot}_probabilities": json.dumps(label.probabilities, sort_keys=True),
+                f"heard_{slot}_evidence": json.dumps(_finite(label.evidence), sort_keys=True),
             }
         return out
+
+
+def _finite(evidence: Mapping[str, float]) -> dict[str, float]:
+    """Without what could not be measured: JSON has no NaN."""
+    return {name: value for name, value in evidence.items() if math.isfinite(value)}
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from manifests import schema
 from manifests.errors import UserError
-from manifests.ids import bucket
+from manifests.ids import bucket, content_hash
 from manifests.ledger import CellRecord, Ledger
 from pipeline.planner import Block, Planner, label_counts
-from pipeline.stage import Stage, identity_digest
+from pipeline.stage import Stage
 
 _NAMESPACE = "echat.plan"
 
@@ -29,7 +29,7 @@ class Plan(Stage):
     planner: Planner
 
     name = "plan"
-    version = 1
+    version = 2
     reads = ()
     writes = schema.PLAN
 
@@ -103,7 +103,9 @@ def run_plan(stage: Plan, ledger: Ledger, beam_args: tuple[str, ...] = ()) -> li
     if any(record is None for record in records):
         import apache_beam as beam
 
-        row_key = identity_digest(stage).decode()
+        # A row of the plan is its own content, so a part that a larger plan adds nothing to stays the same file, and
+        # so do the cells that are made of it.
+        row_key = content_hash([stage.name, stage.version], 32)
         with beam.Pipeline(options=pipeline_options(beam_args)) as pipeline:
             rows = (
                 pipeline

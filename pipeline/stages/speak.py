@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from manifests import schema
 from manifests.ids import seed_of
 from pipeline.audio import encode_flac
 from pipeline.stage import EngineStage, Row, RowWorker
-from synthesis.base import Speaker, SpeakerConfig, Utterance
+from synthesis.base import EventSpan, Speaker, SpeakerConfig, Speech, Utterance
 
 REPLY_STYLES: dict[str, tuple[str, float]] = {
     "cheerful": ("happy", 0.5), "sorry": ("sad", 0.3), "happy": ("happy", 0.8), "angry": ("angry", 0.5),
@@ -22,9 +24,6 @@ REPLY_STYLES: dict[str, tuple[str, float]] = {
 @dataclass(frozen=True)
 class _Speak(EngineStage):
     engine: SpeakerConfig
-
-    version = 1
-    writes = schema.SPEECH
 
     def utterance(self, row: Row) -> Utterance:
         """What to say, and how, for one row."""
@@ -42,22 +41,26 @@ class SpeakQuery(_Speak):
     """Speak each query in a voice that carries the requested cues."""
 
     name = "speak_query"
+    version = 2
     reads = (
-        "script.query_text", "plan.language", "plan.query_voice", "plan.age", "plan.gender", "plan.emotion",
-        "plan.event", "plan.intensity",
+        "script.query_text", "plan.language", "plan.query_voice", "plan.query_recipe", "plan.age", "plan.gender",
+        "plan.emotion", "plan.event", "plan.intensity", "plan.split",
     )  # fmt: skip
+    writes = pa.schema([*schema.SPEECH, *schema.EVENT])
 
     def utterance(self, row: Row) -> Utterance:
         return Utterance(
             text=row["script.query_text"],
             language=row["plan.language"],
             voice=row["plan.query_voice"],
+            recipe=row["plan.query_recipe"],
             age=row["plan.age"],
             gender=row["plan.gender"],
             emotion=row["plan.emotion"],
             event=row["plan.event"],
             intensity=row["plan.intensity"],
             seed=seed_of(row["id"], row["turn"], self.name),
+            split=row["plan.split"],
         )
 
 
@@ -66,6 +69,8 @@ class SpeakReply(_Speak):
     """Speak each reply in the assistant's voice, with the reply's emotion."""
 
     name = "speak_reply"
+    version = 1
+    writes = schema.SPEECH
     reads = ("script.reply_text", "script.reply_emotion", "plan.language", "plan.reply_voice")
 
     def utterance(self, row: Row) -> Utterance:
@@ -93,9 +98,21 @@ class SpeakWorker(RowWorker):
     def make(self, row: Row) -> dict[str, Any]:
         """One row's waveform."""
         speech = self.speaker.speak(self.stage.utterance(row))
-        audio = encode_flac(speech.samples, speech.sample_rate)
-        return {
-            "audio": audio,
+        out = {
+            "audio": encode_flac(speech.samples, speech.sample_rate),
             "sample_rate": speech.sample_rate,
             "seconds": len(speech.samples) / speech.sample_rate,
         }
+        return out | (_event(speech) if "event_start" in self.stage.writes.names else {})
+
+
+def _event(speech: Speech) -> dict[str, Any]:
+    """The columns of `schema.EVENT`."""
+    span = speech.event or EventSpan("", 0.0, 0.0, "", 0.0, "")
+    return {
+        "event_start": span.start,
+        "event_end": span.end,
+        "event_position": span.position,
+        "event_snr_db": span.snr_db,
+        "event_source": span.source,
+    }

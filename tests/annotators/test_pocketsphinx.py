@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from annotators.base import Recognizer
-from annotators.pocketsphinx import PocketsphinxConfig, arpa, pronounce
+from annotators.pocketsphinx import PocketsphinxConfig, PocketsphinxRecognizer, arpa, pronounce
 from manifests.errors import UserError
 
 DATA = Path(__file__).parents[1] / "data" / "fsdd"
@@ -23,6 +23,16 @@ def recognizer() -> Recognizer:
 
 def read(name: str) -> tuple[np.ndarray, int]:
     return soundfile.read(DATA / name, dtype="float32")
+
+
+def spoken_digits(number: int, gap: float = 0.05) -> tuple[np.ndarray, int, list[str]]:
+    """Four digits said by one or more people, one after the other, and their names."""
+    chosen = [CLIPS[(number + 3 * k) % len(CLIPS)] for k in range(4)]
+    parts, rate = [], 0
+    for name, _ in chosen:
+        samples, rate = read(name)
+        parts += [samples / np.abs(samples).max() * 0.5, np.zeros(int(gap * rate), np.float32)]
+    return np.concatenate(parts), rate, [text for _, text in chosen]
 
 
 def sections(model: str) -> tuple[dict[str, tuple[float, float]], dict[tuple[str, str], float]]:
@@ -107,6 +117,53 @@ def test_stereo_and_other_rates_are_heard_alike(recognizer: Recognizer):
     assert mono.text == text
 
 
+def test_a_word_too_many_too_few_or_wrong_raises_the_mismatch(recognizer: Recognizer):
+    right, wrong = [], []
+    for number in range(3):
+        samples, rate, words = spoken_digits(number)
+        other = next(digit for digit in DIGITS if digit not in words)
+        right.append(recognizer.transcribe(samples, rate, " ".join(words), "en").mismatch)
+        for damaged in (words[:1] + words[2:], [*words[:2], *words[1:]], [words[0], other, *words[2:]]):
+            wrong.append(recognizer.transcribe(samples, rate, " ".join(damaged), "en").mismatch)
+    assert 0 <= min(right) <= max(wrong) <= 1
+    assert np.mean([bad > good for bad in wrong for good in right]) >= 0.8
+
+
+def test_another_text_and_half_a_clip_are_mismatches(recognizer: Recognizer):
+    samples, rate, words = spoken_digits(1)
+    other = "we are painting the kitchen this weekend"
+    right = recognizer.transcribe(samples, rate, " ".join(words), "en").mismatch
+    assert recognizer.transcribe(samples, rate, other, "en").mismatch > max(0.9, right)
+    assert recognizer.transcribe(samples[: len(samples) // 2], rate, " ".join(words), "en").mismatch > max(0.9, right)
+
+
+def test_a_minute_is_heard(recognizer: Recognizer):
+    samples, rate, words = spoken_digits(0)
+    times = int(60 * rate / len(samples)) + 1
+    assert recognizer.transcribe(np.tile(samples, times), rate, " ".join(words), "en").mismatch > 0.9
+
+
+def test_mismatch_without_a_detector_is_not_measured(recognizer: Recognizer):
+    assert isinstance(recognizer, PocketsphinxRecognizer)
+    bare = PocketsphinxRecognizer(recognizer.acoustic_model, recognizer.dictionary, detector=None)
+    samples, rate = read(CLIPS[0][0])
+    heard = bare.transcribe(samples, rate, CLIPS[0][1], "en")
+    assert np.isnan(heard.mismatch)
+    assert heard.text == recognizer.transcribe(samples, rate, CLIPS[0][1], "en").text
+
+
+def test_analysis_is_what_the_decoder_hears(recognizer: Recognizer):
+    assert isinstance(recognizer, PocketsphinxRecognizer)
+    samples, rate, words = spoken_digits(2)
+    cepstra, spoken = recognizer.analyse(samples, rate, " ".join(words))
+    assert len(cepstra) == pytest.approx(100 * (len(samples) / rate + 0.4), abs=3)  # with margins of 0.2 s
+    assert recognizer._detector is not None
+    expected = recognizer.transcribe(samples, rate, " ".join(words), "en").mismatch
+    assert recognizer._detector.probability(cepstra, spoken) == expected
+    silent, _ = recognizer.analyse(np.zeros(16000, np.float32), 16000, "hello")
+    assert silent.shape == (0, 13)
+
+
 @pytest.mark.parametrize(
     "samples",
     [np.zeros(16000), np.zeros(1), np.full(800, 0.3), np.full(16000, 1.0)],
@@ -114,14 +171,16 @@ def test_stereo_and_other_rates_are_heard_alike(recognizer: Recognizer):
 )
 def test_nothing_heard_is_an_error_rate_of_one(recognizer: Recognizer, samples: np.ndarray, capfd):
     result = recognizer.transcribe(samples.astype(np.float32), 16000, "hello there", "en")
-    assert (result.text, result.wer, result.cer) == ("", 1.0, 1.0)
+    assert (result.text, result.wer, result.cer, result.mismatch) == ("", 1.0, 1.0, 1.0)
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("text", ["", "25", "Zyxqu 你好", "!?"])
+@pytest.mark.parametrize("text", ["", "25", "Zyxqu 你好", "!?", "😀", "привет"])
 def test_odd_texts_are_no_exception(recognizer: Recognizer, text: str, capfd):
     samples, rate = read(CLIPS[0][0])
-    assert recognizer.transcribe(samples, rate, text, "en").wer >= 0.5
+    heard = recognizer.transcribe(samples, rate, text, "en")
+    assert heard.wer >= 0.5
+    assert heard.mismatch == 1.0
     assert capfd.readouterr() == ("", "")
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manifests.errors import UserError
+from manifests.labels import family_of
 from manifests.run import RunManifest, dump_run, load_run, shipped_runs
 
 BASE: dict[str, Any] = yaml.safe_load((ROOT / "manifests" / "runs" / "tone.yaml").read_text())
@@ -120,6 +121,20 @@ def test_yaml_cannot_make_python_objects(tmp_path: Path, value: str) -> None:
         ({"plan": {"intensity": [0.9, 0.2]}}, "plan", "smaller number first"),
         ({"plan": {"contrastive": 1.5}}, "plan.contrastive", "less than or equal to 1"),
         ({"plan": {"part_rows": 0}}, "plan.part_rows", "greater than 0"),
+        ({"plan": {"yields": 0}}, "plan.yields", "greater than 0"),
+        ({"plan": {"yields": 1.5}}, "plan.yields", "less than or equal to 1"),
+        ({"plan": {"yields": {"weather": 0.5}}}, "plan.yields", "use one of emotion, age, gender"),
+        ({"plan": {"yields": {"emotion": {"sad": 0}}}}, "plan.yields.emotion.sad", "greater than 0"),
+        ({"plan": {"retries": -1}}, "plan.retries", "greater than or equal to 0"),
+        ({"select": {"precision": 1}}, "select.precision", "less than 1"),
+        ({"select": {"calibration_share": 2}}, "select.calibration_share", "less than or equal to 1"),
+        ({"select": {"confidence_min": {"accent": 0.5}}}, "the document", "'accent': use one of age, emotion"),
+        ({"select": {"confidence_min": {"age_2": 0.5}}}, "the document", "'age_2': use one of age, emotion"),
+        ({"select": {"mos_min": 3}}, "the document", "threshold on a sample"),
+        ({"select": {"mos_min": 3}, "mos": {"engine": "x", "share": 0.5}}, "the document", "set mos.share: 1"),
+        ({"select": {"mos_min": 3}, "mos": {"engine": "x"}}, "the document", "set mos.share: 1"),
+        ({"annotate": {"age": []}}, "the document", "annotate.age names no engine"),
+        ({"annotate": {"age": 5}}, "annotate.age", "should be a list"),
         ({"plan": {"multi": ["age"]}}, "plan.multi", "two or more"),
         ({"plan": {"multi": ["age", "age"]}}, "plan.multi", "different"),
         ({"plan": {"multi": ["age", "accent"]}}, "plan.multi", "age, gender, emotion, event"),
@@ -162,6 +177,30 @@ def test_agreement_needs_an_annotator(tmp_path: Path) -> None:
     message = refusal(file)
     assert "select.agree names age" in message
     assert "annotate.age" in message
+
+
+def test_a_family_has_one_annotator_or_several(tmp_path: Path) -> None:
+    one, other = {"engine": "tone"}, {"engine": "f0_formants"}
+    manifest = load_run(written(tmp_path, annotate={"gender": [one, other], "age": one, "speakers": [other]}))
+    assert manifest.annotate["gender"] == (one, other)
+    assert manifest.annotate["age"] == (one,)
+    assert manifest.slots == ("age", "emotion", "event", "gender", "gender_2", "speakers")
+    assert manifest.slots_of("gender") == ("gender", "gender_2")
+    assert manifest.slots_of("nobody") == ()
+    assert [family_of(slot) for slot in manifest.slots] == ["age", "emotion", "event", "gender", "gender", "speakers"]
+    select = {"select": {"agree": ["gender", "speakers"], "confidence_min": {"gender_2": 0.7}}}
+    assert load_run(written(tmp_path, annotate=manifest.model_dump()["annotate"], **select)).slots == manifest.slots
+
+
+def test_every_row_may_be_held_to_an_opinion_score(tmp_path: Path) -> None:
+    manifest = load_run(written(tmp_path, select={"mos_min": 3}, mos={"engine": "dnsmos", "share": 1}))
+    assert manifest.select.mos_min == 3.0
+
+
+def test_frozen_thresholds_are_those_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = written(tmp_path, select={"thresholds": "mine/thresholds.json"})
+    monkeypatch.chdir("/")
+    assert load_run(file).select.thresholds == tmp_path / "mine" / "thresholds.json"
 
 
 @pytest.mark.parametrize("key", ["name", "plan", "speak_query", "speak_reply", "transcribe", "rate", "tokenize"])

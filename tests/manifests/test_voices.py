@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import fields, replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from manifests.errors import UserError
-from manifests.labels import GENDERS, LANGUAGES, SPLITS
+from manifests.labels import AGES, GENDERS, LANGUAGES, SPLITS
+from manifests.recipe import parse_recipe
 from manifests.voices import Voice, VoiceTable
 
 HEADER = "voice,role,split,language,gender,age,speaker,licence"
@@ -169,3 +172,81 @@ def test_a_speaker_in_two_splits_is_refused(tmp_path: Path) -> None:
     message = refusal(table(tmp_path, *ROWS, ROWS[0].replace("anna", "zoe").replace("train", "test")))
     assert "s1" in message
     assert "splits train and test" in message
+
+
+# How voices are made
+
+MADE = f"{HEADER},blend,set_f0_hz,set_alpha"
+
+
+def test_columns_make_a_recipe(tmp_path: Path) -> None:
+    rows = (
+        "anna,query,train,en,female,adult,s1,CC0,p1:3+p2:1,190,1.05",
+        "bert,query,train,en,male,adult,s2,CC0,p3,,",
+        "cleo,query,train,en,female,adult,s3,CC0,,200,",
+        "dora,reply,,en,female,adult,s4,CC0,,,",
+    )
+    voices = load(table(tmp_path, *rows, header=MADE)).voices
+    assert [voice.recipe for voice in voices] == [
+        "p1:0.75+p2:0.25 alpha=1.05 f0_hz=190", "p3", "cleo f0_hz=200", "",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ("p1++p2,,", "blend: 'p1++p2' is no blend"),
+        ("p1:0+p2,,", "blend: the weight '0' of p1"),
+        ("p1,low,", "set_f0_hz: f0_hz is 'low'; use a number from"),
+        ("p1,,3", "set_alpha: alpha is '3'; use a number from 0.75 to 1.35"),
+    ],
+)
+def test_a_wrong_recipe_is_placed_by_file_line_and_column(tmp_path: Path, values: str, told: str) -> None:
+    path = table(tmp_path, "dora,reply,,en,female,adult,s4,CC0,,,", f"{ROWS[0]},{values}", header=MADE)
+    assert f"{path}:3: {told}" in refusal(path)
+
+
+def test_a_column_that_sets_no_cue_is_refused(tmp_path: Path) -> None:
+    path = table(tmp_path, f"{ROWS[0]},2", header=f"{HEADER},set_size")
+    assert f"{path}:1: the column 'set_size' sets no cue" in refusal(path)
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = table(tmp_path, f"{ROWS[0]},1,1", header=f"{HEADER},set_alpha,set_alpha")
+    assert f"{path}:1: the column 'set_alpha' stands twice" in refusal(path)
+
+
+@pytest.mark.parametrize("blend", ["p1", "p1:0.1+p3:0.9"])
+def test_a_stock_voice_in_two_splits_is_refused(tmp_path: Path, blend: str) -> None:
+    rows = (
+        "anna,query,train,en,female,adult,s1,CC0,p1+p2,,",
+        "dora,reply,,en,female,adult,s4,CC0,p1,,",  # the assistant is of no split
+        f"bert,query,test,en,male,adult,s2,CC0,{blend},,",
+    )
+    path = table(tmp_path, *rows, header=MADE)
+    message = refusal(path)
+    assert f"{path}:4: the stock voice 'p1' is in the splits train and test" in message
+
+
+def test_shipped_voices_share_no_stock_voice_over_splits_or_with_the_assistant() -> None:
+    homes: dict[str, set[str]] = {}
+    for voice in VoiceTable.load("kokoro").voices:
+        for pack in parse_recipe(voice.recipe).packs:
+            homes.setdefault(pack, set()).add(voice.split or "assistant")
+    assert {pack: splits for pack, splits in homes.items() if len(splits) > 1} == {}
+
+
+@pytest.mark.parametrize("name", ["tone", "kokoro"])
+def test_every_split_has_every_age_and_gender_and_training_the_most(name: str) -> None:
+    voices = [voice for voice in VoiceTable.load(name).voices if voice.role == "query"]
+    assert {(voice.split, voice.age, voice.gender) for voice in voices} == set(product(SPLITS, AGES, GENDERS))
+    assert Counter(voice.split for voice in voices).most_common(1)[0][0] == "train"
+
+
+def test_the_neural_speaker_has_many_people() -> None:
+    voices = [voice for voice in VoiceTable.load("kokoro").voices if voice.role == "query"]
+    assert len(voices) >= 64
+    assert len({voice.recipe for voice in voices}) == len(voices)
+    ages, genders = Counter(voice.age for voice in voices), Counter(voice.gender for voice in voices)
+    assert min(ages.values()) >= 12
+    assert abs(genders["female"] - genders["male"]) <= len(voices) / 5

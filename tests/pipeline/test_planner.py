@@ -23,7 +23,7 @@ from planning import (
 from planning import rows as rows
 
 from manifests.labels import CUES, NONE, SPLITS
-from pipeline.planner import partner
+from pipeline.draws import partner
 from pipeline.stages.plan import part_table
 
 

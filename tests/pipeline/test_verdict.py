@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 
 from manifests.labels import CUES, NONE
 from manifests.run import SelectConfig
-from pipeline.verdict import KEPT, QUARANTINED, REJECTED, judge, judged_columns
+from pipeline.verdict import KEPT, QUARANTINED, REJECTED, Rules, judge, judged_columns
 
 FAMILIES = tuple(CUES)
-STRICT = SelectConfig(
+CONFIG = SelectConfig(
     query_wer_max=0.25,
     reply_wer_max=0.5,
     query_seconds=(0.5, 10.0),
@@ -22,12 +23,24 @@ STRICT = SelectConfig(
     clipped_ratio_max=0.02,
     snr_db_min=12.0,
     agree=FAMILIES,
-    confidence_min={"age": 0.6, "event": 0.7},
 )
+LEAST = {
+    "age": dict.fromkeys(CUES["age"], 0.6) | {"child": 0.1},
+    "event": dict.fromkeys((*CUES["event"], NONE), 0.7),
+}
+STRICT = Rules(CONFIG, FAMILIES, LEAST)
+
+
+def changed(**settings: Any) -> Rules:
+    """The rules with other settings."""
+    return replace(STRICT, config=CONFIG.model_copy(update=settings))
+
+
 GOOD: dict[str, Any] = {
     "plan.split": "train",
     "plan.task": "multi",
     "plan.num_turns": 1,
+    "plan.round": 0,
     "plan.cues": ["age"],
     "plan.age": "old",
     "plan.gender": "male",
@@ -74,10 +87,11 @@ def test_what_misses_nothing_is_kept() -> None:
 
 
 def test_it_reads_the_declared_columns_alone() -> None:
-    assert set(GOOD) == set(judged_columns(FAMILIES))
-    assert not any("audio" in column for column in judged_columns(FAMILIES))
-    row = {column: GOOD[column] for column in judged_columns(("gender",))}
-    assert judge([row], "", STRICT.model_copy(update={"agree": ("gender",)})) == (KEPT, [])
+    assert set(GOOD) == set(judged_columns(STRICT))
+    assert not any("audio" in column for column in judged_columns(STRICT))
+    rules = replace(changed(agree=("gender",)), slots=("gender",))
+    row = {column: GOOD[column] for column in judged_columns(rules)}
+    assert judge([row], "", rules) == (KEPT, [])
 
 
 @pytest.mark.parametrize(("column", "value", "reason"), MISSES)
@@ -132,7 +146,7 @@ def test_a_failed_row_is_quarantined_whatever_else_it_misses() -> None:
 
 def test_families_that_need_not_agree_are_not_compared() -> None:
     row = {**GOOD, "annotate.heard_emotion": "angry", "annotate.heard_age": "child"}
-    assert judge([row], "", STRICT.model_copy(update={"agree": ("gender",)})) == (KEPT, [])
+    assert judge([row], "", changed(agree=("gender",))) == (KEPT, [])
     assert [reason.split()[0] for reason in judge([row], "", STRICT)[1]] == ["age_disagrees", "emotion_disagrees"]
 
 
@@ -166,3 +180,37 @@ def test_a_duration_that_is_no_number_is_rejected(column: str) -> None:
 )
 def test_a_measurement_that_is_no_number_is_rejected(column: str) -> None:
     assert judge([{**GOOD, column: float("nan")}], "", STRICT)[0] == REJECTED
+
+
+def test_a_threshold_is_of_the_label() -> None:
+    row = {**GOOD, "annotate.heard_age_p": 0.2}
+    assert judge([row], "", STRICT)[1] == ["age_unsure 0.200 < 0.6"]
+    assert judge([{**row, "plan.age": "child", "annotate.heard_age": "child"}], "", STRICT) == (KEPT, [])
+
+
+def test_one_speaker_is_always_asked_for() -> None:
+    rules = replace(changed(agree=("speakers",)), slots=("speakers",), thresholds={"speakers": {"one": 0.5}})
+    row = {**GOOD, "annotate.heard_speakers": "one", "annotate.heard_speakers_p": 0.9}
+    assert judge([row], "", rules) == (KEPT, [])
+    assert judge([{**row, "annotate.heard_speakers_p": 0.4}], "", rules)[1] == ["speakers_unsure 0.400 < 0.5"]
+    row["annotate.heard_speakers"] = "several"
+    assert judge([row], "", rules)[1] == ["speakers_disagrees heard several, asked one"]
+
+
+@pytest.mark.parametrize(
+    ("query", "reply", "reasons"),
+    [
+        (3.0, 4.0, []),
+        (None, None, []),
+        (2.5, None, ["query_mos 2.50 < 3"]),
+        (None, 2.0, ["reply_mos 2.00 < 3"]),
+        (float("nan"), 3.5, ["query_mos nan < 3"]),
+    ],
+)
+def test_opinion_scores_reject_where_there_are_any(query: float | None, reply: float | None, reasons: list) -> None:
+    rules = changed(mos_min=3.0)
+    row = {**GOOD, "mos.query_ovrl": query, "mos.reply_ovrl": reply}
+    assert judge([row], "", rules) == ((REJECTED if reasons else KEPT), reasons)
+    assert {"mos.query_ovrl", "mos.reply_ovrl"} <= set(judged_columns(rules))
+    assert not any(column.startswith("mos.") for column in judged_columns(STRICT))
+    assert judge([{**GOOD, "transcribe.query_wer": 0.3}], "", STRICT)[0] == REJECTED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import importlib.util
 import json
@@ -15,13 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import manifests
+from annotators.clip import Clip
+from manifests.cues import FOLDER, read_cues
 from manifests.errors import UserError
+from manifests.labels import EMOTIONS
 from synthesis import kokoro_graph
 from synthesis.base import Utterance
 from synthesis.kokoro import SAMPLE_RATE, KokoroConfig, phonemes, spoken_form
 from synthesis.measure_voices import median_f0
-from synthesis.prosody import active_dbfs
 
 TEXT = "Could you tell me when the next train leaves?"
 OTHER = "I finally got the job that I had been hoping for!"
@@ -93,6 +93,20 @@ def test_nothing_about_the_machine_is_keyed() -> None:
     assert KokoroConfig().revision() == KokoroConfig(threads=4).revision()
 
 
+def test_cue_tables_are_in_the_revision_by_content(tmp_path: Path) -> None:
+    shipped = (FOLDER / "emotion.csv").read_text(encoding="utf-8")
+    (tmp_path / "emotion.csv").write_text(shipped, encoding="utf-8")
+    own = KokoroConfig(cues=tmp_path)
+    assert own.keyed() == {"engine": "kokoro"}
+    assert own.revision() == KokoroConfig().revision()
+    (tmp_path / "emotion.csv").write_text(shipped.replace("\nhappy,1.", "\nhappy,1.0", 1), encoding="utf-8")
+    assert own.revision() != KokoroConfig().revision()
+    (tmp_path / "emotion.csv").write_text(shipped.replace("\nhappy,1.", "\nhappy,7.", 1), encoding="utf-8")
+    assert "emotion.csv:3: f0 is '7." in own.problems()[0].what
+    with pytest.raises(UserError, match=r"emotion\.csv:3: f0"):
+        own.revision()
+
+
 def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(kokoro_graph.CACHE_VARIABLE, str(tmp_path))
     wrong = tmp_path / "model.onnx"
@@ -146,18 +160,6 @@ def test_a_cache_that_is_not_what_was_written_is_noticed(tmp_path: Path) -> None
     (tmp_path / "pieces.json").write_text(json.dumps([1]))
     assert kokoro_graph._read_cache(tmp_path) is None
     assert kokoro_graph._read_cache(tmp_path / "absent") is None
-
-
-def test_every_voice_has_a_pack_and_speakers_keep_to_one_split() -> None:
-    with (Path(manifests.__file__).parent / "voices" / "kokoro.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    with np.load(Path(kokoro_graph.__file__).parent / "data" / "kokoro" / "voices_fp16.npz") as packs:
-        assert {row["pack"] for row in rows} == set(packs.files)
-    assert all(row["voice"].partition("-")[0] == row["pack"] == row["speaker"] for row in rows)
-    splits = {(row["speaker"], row["split"]) for row in rows}
-    assert len(splits) == len({speaker for speaker, _ in splits}) == 28
-    kinds = {(row["split"], row["age"], row["gender"]) for row in rows if row["role"] == "query"}
-    assert len(kinds) == 3 * 3 * 2
 
 
 # Renderings
@@ -228,19 +230,50 @@ def test_gender_and_age_order_the_pitch(speaker) -> None:
     assert pitch("bf_emma-old", age="old", gender="female") < 0.95 * woman
 
 
-@pytest.mark.slow
-def test_emotions_move_pitch_level_and_length_as_the_table_says(speaker) -> None:
-    def measure(emotion: str, intensity: float = 1.0) -> tuple[float, float, float]:
-        samples = speaker.speak(_utterance(emotion=emotion, intensity=intensity)).samples
-        return median_f0(samples, SAMPLE_RATE), active_dbfs(samples), len(samples) / SAMPLE_RATE
+@pytest.fixture(scope="module")
+def heard(speaker):
+    """Measures `Clip.cues` of an emotion at an intensity, and the duration; each spoken once."""
+    known: dict[tuple[str, float], dict[str, float]] = {}
 
-    neutral, angry, sad, fear = (measure(emotion) for emotion in ("neutral", "angry", "sad", "fear"))
-    half = measure("angry", 0.5)
-    assert neutral[0] < half[0] < angry[0]
-    assert angry[0] > 1.3 * neutral[0]
-    assert fear[0] > 1.3 * neutral[0]
-    assert neutral[1] + 5 < half[1] + 2 < angry[1]
-    assert sad[2] > 1.3 * neutral[2] > 1.3 * fear[2]
+    def measure(emotion: str, intensity: float = 1.0) -> dict[str, float]:
+        if (emotion, intensity) not in known:
+            samples = speaker.speak(_utterance(emotion=emotion, intensity=intensity, gender="female")).samples
+            known[emotion, intensity] = {**Clip(samples, SAMPLE_RATE).cues, "seconds": len(samples) / SAMPLE_RATE}
+        return known[emotion, intensity]
+
+    return measure
+
+
+# What is heard of a cue, in what unit it grows with the cue, and the least change of the cue that must be heard.
+AUDIBLE = [
+    ("f0", lambda cues: cues["f0_median"], lambda cue: 12 * np.log2(cue), 1.0),
+    ("rate", lambda cues: -np.log(cues["seconds"]), np.log, 0.1),
+    ("gain_db", lambda cues: cues["level_mean"], float, 2.0),
+    ("tilt", lambda cues: cues["alpha_ratio"], float, 1.0),
+    ("spread", lambda cues: np.log(cues["f0_sd"]), np.log, 0.3),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("emotion", [emotion for emotion in EMOTIONS if emotion != "neutral"])
+def test_the_voice_changes_as_the_table_says(heard, emotion: str) -> None:
+    table = read_cues().emotions
+    checked = 0
+    for name, audible, unit, least in AUDIBLE:
+        asked = unit(getattr(table[emotion], name)) - unit(getattr(table["neutral"], name))
+        if abs(asked) >= least:
+            assert np.sign(audible(heard(emotion)) - audible(heard("neutral"))) == np.sign(asked), name
+            checked += 1
+    assert checked >= 1
+
+
+@pytest.mark.slow
+def test_intensity_is_heard(heard) -> None:
+    none, half, full = (heard("angry", intensity) for intensity in (0.0, 0.5, 1.0))
+    assert none == heard("neutral")
+    for name in ("f0_median", "level_mean", "alpha_ratio"):
+        assert none[name] < half[name] < full[name]
+    assert heard("sad", 0.0)["seconds"] < heard("sad", 0.5)["seconds"] < heard("sad", 1.0)["seconds"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,112 @@
+"""`build --top-up`: quotas are of kept dialogues, so what was not kept is planned again, round by round.
+
+A round is decided by the verdicts alone: for every label that is short, first the rejected rows that may be tried
+again with another seed, then additional rows, as many as the label's measured yield asks for. Its counts are state
+of the run (`manifests/topup.py`) and part of the plan from then on; earlier rows stay as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from manifests.labels import CUES
+from manifests.ledger import CellRecord, Ledger
+from manifests.topup import Cell, Round, TopUp, read_topup
+from pipeline.dag import Dag
+from pipeline.join import join_rows
+from pipeline.planner import Planner
+from pipeline.select import label_of, verdicts
+from pipeline.stages.plan import Plan
+from pipeline.verdict import KEPT, REJECTED
+
+LEAST_YIELD = 0.05
+"""A label that keeps fewer than one in twenty is planned as if it kept that many, or a round could be endless."""
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """A label of which fewer dialogues were kept than asked for."""
+
+    task: str
+    label: str
+    quota: int
+    kept: int
+    planned: int
+
+    @property
+    def missing(self) -> int:
+        """Dialogues that are still to be kept."""
+        return self.quota - self.kept
+
+    @property
+    def draws(self) -> int:
+        """Dialogues to plan for them: by the yield so far, with one success and one failure added to it (Laplace)."""
+        return math.ceil(self.missing / max(LEAST_YIELD, (self.kept + 1) / (self.planned + 2)) - 1e-9)
+
+    def __str__(self) -> str:
+        return f"{self.task}{'' if self.task == self.label else f' {self.label}'} {self.kept} of {self.quota}"
+
+
+def with_topup(dag: Dag, run: Path) -> Dag:
+    """The DAG of a run folder, whose plan holds what was added by earlier rounds.
+
+    Raises:
+        UserError: The file of the rounds is damaged.
+    """
+    topup = read_topup(run)
+    return dag if topup == dag.planner.topup else replace(dag, plan=Plan(replace(dag.planner, topup=topup)))
+
+
+def shortages(planner: Planner, statistics: Mapping[str, Any]) -> tuple[Shortage, ...]:
+    """The labels that are short, by the counts of a selection."""
+    short = []
+    for (task, label), quota in planner.quotas.items():
+        counts = statistics["task"].get(task, {}).get(label, {})
+        kept = counts.get(KEPT, 0)
+        if kept < quota:
+            short.append(Shortage(task, label, quota, kept, sum(counts.values())))
+    return tuple(short)
+
+
+def next_round(
+    dag: Dag, ledger: Ledger, select: Path, records: Mapping[int, Mapping[str, CellRecord]], short: tuple[Shortage, ...]
+) -> Round:
+    """What to add for the labels that are short; nothing when nothing more is to be had."""
+    planner = dag.planner
+    again = _rejected(dag, ledger, select, records, {(item.task, item.label) for item in short})
+    extra: dict[Cell, int] = {}
+    retries: dict[Cell, tuple[tuple[int, int], ...]] = {}
+    for item in short:
+        cell = (item.task, item.label)
+        retries[cell] = tuple(sorted(sorted(again.get(cell, ()), key=lambda row: row[::-1])[: item.draws]))
+        room = planner.room(*cell) - planner.counts[cell]
+        extra[cell] = max(0, min(item.draws - len(retries[cell]), room))
+    return Round(extra, retries)
+
+
+def _rejected(
+    dag: Dag, ledger: Ledger, select: Path, records: Mapping[int, Mapping[str, CellRecord]], cells: set[Cell]
+) -> dict[Cell, list[tuple[int, int]]]:
+    """(number, attempt) of the next attempt at each rejected row of some labels that may have one and has none yet."""
+    most, topup = dag.manifest.plan.retries, dag.planner.topup
+    tried = {cell: {row for item in topup.rounds for row in item.retries.get(cell, ())} for cell in cells}
+    columns = ["plan.task", "plan.cues", "plan.number", "plan.attempt", *(f"plan.{family}" for family in CUES)]
+    found: dict[Cell, list[tuple[int, int]]] = {}
+    for part in records if most else ():
+        table = verdicts(select, part, ["id", "verdict"])
+        verdict_of = dict(zip(table["id"].to_pylist(), table["verdict"].to_pylist(), strict=True))
+        for row in join_rows(ledger, [records[part]["plan"]], columns)[0]:
+            cell, attempt = (row["plan.task"], label_of(row)), (row["plan.number"], row["plan.attempt"] + 1)
+            rejected = row["turn"] == 0 and verdict_of[row["id"]] == REJECTED
+            if rejected and cell in cells and attempt[1] <= most and attempt not in tried[cell]:
+                found.setdefault(cell, []).append(attempt)
+    return found
+
+
+def added(topup: TopUp, item: Round) -> TopUp:
+    """The rounds with one more."""
+    return TopUp((*topup.rounds, item))
