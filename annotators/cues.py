@@ -230,7 +230,7 @@ def _glottis(power: np.ndarray, pitch: Track) -> dict[str, float]:
     """How the voice source falls off: first against second harmonic, and against the third formant's region."""
     at = np.flatnonzero(pitch.voiced)
     hertz = pitch.f0[at]
-    spectra = 10 * np.log10(power[at] + 1e-12)
+    spectra = 10 * np.log10(power[at] + power[at].sum(axis=1, keepdims=True) * 1e-8)
 
     def around(centre: np.ndarray, half: np.ndarray) -> np.ndarray:
         low = np.clip(np.round((centre - half) * _FFT / SAMPLE_RATE), 0, _FFT // 2 - 1).astype(int)

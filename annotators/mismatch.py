@@ -18,12 +18,9 @@ from annotators.mismatch_acoustics import AcousticModel, Transform, features
 from annotators.mismatch_align import Evidence, Pronunciations, weigh
 
 SHIPPED_RULE = Path(__file__).parent / "data" / "mismatch_rule.json"
-MEASURES = (
-    "absent", "inserted", "inserted_over_typical", "replaced_rate", "replaced_over_typical", "typical_rate",
-    "misfit", "misfit_over_typical",
-)  # fmt: skip
+MEASURES = ("absent", "second_absent", "replaced", "inserted", "inserted_inside")
 _EVERY = 4  # frames; the choice of a transform needs no more of them
-RANGE = (0.0, 6.0)  # of a standardised measure: below the usual nothing is gained, far above nothing is added
+RANGE = (0.0, 4.0)  # of a standardised measure: one bad clip among the good ones must not bend the rule
 
 
 @dataclass(frozen=True)
@@ -56,21 +53,20 @@ def read_rule(path: Path = SHIPPED_RULE) -> tuple[Rule, list[Transform]]:
 
 
 def summarise(evidence: Evidence) -> dict[str, float]:
-    """The measures of a clip, by name; each grows with the worst word, or with all of them.
+    """The measures of a clip, by name; each is a gain of its worst word or boundary.
 
-    `absent`, `inserted`: the largest gain. `replaced_rate`: per frame of the word. `misfit`: of the word that fits
-    worst, per frame. `typical_rate`: of the middle word, which the names in `_over_typical` take off.
+    `absent`, `replaced`, `inserted`: the largest gain, for the pace of the clip. `second_absent`: the second largest,
+    as damage to more than a word has two. `inserted_inside`: the largest between words, over that of the
+    middle boundary; breath and the like stand before and after the words.
     """
-    rate = evidence.replaced / np.maximum(evidence.num_frames, 1)
+    pace = max(evidence.pace, 1.0)
+    inside = evidence.inserted[1:-1] if len(evidence.inserted) > 2 else evidence.inserted
     return {
-        "absent": float(evidence.absent.max()),
-        "inserted": float(evidence.inserted.max()),
-        "inserted_over_typical": float(evidence.inserted.max() - np.median(evidence.inserted)),
-        "replaced_rate": float(rate.max()),
-        "replaced_over_typical": float(rate.max() - np.median(rate)),
-        "typical_rate": float(np.median(rate)),
-        "misfit": float(-evidence.fit.min()),
-        "misfit_over_typical": float(np.median(evidence.fit) - evidence.fit.min()),
+        "absent": float(evidence.absent.max() / pace),
+        "second_absent": float(np.sort(evidence.absent)[-2:].min()),
+        "replaced": float(evidence.replaced.max() / pace),
+        "inserted": float(evidence.inserted.max() / pace),
+        "inserted_inside": float(inside.max() - np.median(evidence.inserted)),
     }
 
 

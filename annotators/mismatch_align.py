@@ -17,7 +17,9 @@ from annotators.mismatch_acoustics import NUM_STATES, AcousticModel
 _NEVER = -1e30
 _STEP = float(np.log(0.5))  # staying in a state and leaving it are taken to be equally likely
 _PAUSE = -1.0  # for each pause, so that none is put where there is no sound of one
-_LOOP_PHONE = -8.0  # for each phone of the loop, which may say anything and so always fits well
+# The loop of phones may say anything and so always fits well; slow speech gives it time to fit better still.
+_LOOP_PHONE = -8.0  # for each of its phones
+_LOOP_FRAME = -1.5  # for each of its frames
 _SILENCE = "SIL"
 
 Pronunciations = Sequence[Sequence[Sequence[str]]]
@@ -32,15 +34,13 @@ class Evidence:
         absent: Gain if a word is left out, (num_words,); negative where the word is heard.
         replaced: Gain if any phones stand in a word's place, (num_words,).
         inserted: Gain if any phones stand before a word or at the end, (num_words + 1,).
-        num_frames: Duration of each word, a pause beside it included or not, in frames, (num_words,).
-        fit: Log likelihood of each word over that of the best phone of every frame, per frame, (num_words,).
+        pace: Frames per phone of the middle word. Gains grow with it.
     """
 
     absent: np.ndarray
     replaced: np.ndarray
     inserted: np.ndarray
-    num_frames: np.ndarray
-    fit: np.ndarray
+    pace: float
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _after_loop(entry: np.ndarray, phones: np.ndarray) -> np.ndarray:
         entering[0] = np.maximum(entry[frame], scores[frame]) + _LOOP_PHONE
         entering[1:] = state[:-1]
         np.maximum(state, entering, out=state)
-        state += (fits + _STEP)[:, :, None]
+        state += (fits + (_STEP + _LOOP_FRAME))[:, :, None]
         scores[frame + 1] = state[-1].max(axis=0)
     return scores
 
@@ -197,13 +197,9 @@ def weigh(model: AcousticModel, features: np.ndarray, words: Pronunciations) -> 
     looped = _after_loop(begun, phones)
     whole = begun[-1, -1]
     times = (begun + left).argmax(axis=0)
-    lengths = np.diff(times)
-    best = np.concatenate([[0.0], np.cumsum(np.maximum(phones.max(axis=(1, 2)), silence))])
-    inside = np.diff(begun[times, np.arange(len(times))]) - np.diff(best[times])
     return Evidence(
         absent=(begun[:, :-1] + left[:, 1:]).max(axis=0) - whole,
         replaced=(looped[:, :-1] + left[:, 1:]).max(axis=0) - whole,
         inserted=(looped + left).max(axis=0) - whole,
-        num_frames=lengths,
-        fit=inside / np.maximum(lengths, 1),
+        pace=float(np.median(np.diff(times) / shortest)),
     )

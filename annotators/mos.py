@@ -68,7 +68,7 @@ class MosConfig(EngineConfig):
 
     role = "mos"
 
-    share: float = Field(0.25, ge=0, le=1, description="Share of the rows that are scored, drawn by their id.")
+    share: float = Field(default=0.25, ge=0, le=1, description="Share of the rows that are scored, drawn by their id.")
 
     def open(self) -> MosRater:
         raise NotImplementedError
@@ -126,7 +126,9 @@ def _windows(audio: np.ndarray) -> list[tuple[np.ndarray, int]]:
     Whole seconds alone decide how many there are, and some come out a sample short in floating point and are left out.
     """
     count = int(len(audio) // SAMPLE_RATE - SECONDS) + 1
-    whole = [second for second in range(count) if int((second + SECONDS) * SAMPLE_RATE) - second * SAMPLE_RATE >= WINDOW]
+    whole = [
+        second for second in range(count) if int((second + SECONDS) * SAMPLE_RATE) - second * SAMPLE_RATE >= WINDOW
+    ]
     starts = [second * SAMPLE_RATE for second in whole if second * SAMPLE_RATE + WINDOW <= len(audio)]
     return [(audio[at : at + WINDOW], 1) for at in starts]
 
@@ -150,7 +152,8 @@ class DnsmosConfig(MosConfig):
 
     engine: Literal["dnsmos"] = "dnsmos"
     windows: Literal["one", "published"] = Field(
-        "one", description="How often a clip under 9.01 s is rated: once, or as often as the published front end does."
+        default="one",
+        description="How often a clip under 9.01 s is rated: once, or as often as the published front end does.",
     )
 
     def revision(self) -> str:

@@ -19,6 +19,7 @@ import soundfile
 from scipy.optimize import minimize
 
 from annotators import gender
+from annotators.clip import Clip
 from manifests import labels
 from manifests.errors import UserError
 
@@ -55,7 +56,8 @@ def read_clips(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
                 raise UserError(f"{table}:{number}: no column {', '.join(sorted(missing))}")
             is_female = labels.canonical("gender", row["gender"]) == "female"
             samples, rate = soundfile.read(folder / row["file"], dtype="float32")
-            evidence = gender.measure(samples, rate)
+            clip = Clip(samples, rate)
+            evidence = gender.measure(clip.audio, clip.bandwidth)
             if evidence["f0_hz"] and evidence["vtl_cm"]:
                 features.append((np.log2(evidence["f0_hz"]), evidence["vtl_cm"]))
                 female.append(is_female)

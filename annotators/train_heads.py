@@ -36,8 +36,8 @@ _TRACT = ("f0_median", "f0_p10", "f0_p90", "vtl_cm", "f1", "f2", "f3", "f4")
 _AGEING = (*_TRACT, "jitter", "shimmer", "tremor", "hnr", "syllable_rate", "voiced_stretch", "rhythm", "h1_h2")
 
 RECIPES: dict[str, Recipe] = {
-    "gender": Recipe("gender", GENDERS, _TRACT, embedding_weight=0.5),
-    "age": Recipe("age", AGES, _AGEING, embedding_weight=0.5),
+    "gender": Recipe("gender", GENDERS, _TRACT, embedding_weight=0.5, strength=0.1),
+    "age": Recipe("age", AGES, _AGEING, embedding_weight=0.5, strength=0.1),
     "emotion": Recipe("emotion", EMOTIONS, _STEADY, "reference", embedding_weight=0.4, strength=0.005),
     "emotion_raw": Recipe("emotion", EMOTIONS, _STEADY, embedding_weight=0.0, strength=0.01),
     speakers.WITHOUT: Recipe("speakers", speakers.CLASSES, speakers.FEATURES, strength=1.0),

@@ -34,7 +34,7 @@ _ROUNDS, _STEPS = 2, 12  # of aligning and of fitting a transform; more gains le
 _FOLDS = 5
 _RIDGE = 1.0  # on standardised measures, in pairs
 _ABOUT = (
-    "Log odds of a mismatch = intercept + sum of weight * clip((measure - middle) / scale, 0, 6), of features through "
+    "Log odds of a mismatch = intercept + sum of weight * clip((measure - middle) / scale, 0, 4), of features through "
     "one of the transforms; written by annotators.train_mismatch."
 )
 
@@ -90,7 +90,7 @@ def fit_transform(model: AcousticModel, clean: Sequence[Pair]) -> Transform:
         aligned = [align(model, features(pair.cepstra, transform), pair.words) for pair in clean]
         plain = np.concatenate([features(pair.cepstra) for pair in clean], axis=1)
         transform = _likeliest(model, plain, np.concatenate(aligned), transform)
-    return transform
+    return Transform(np.round(transform.matrix, 4), np.round(transform.offset, 4))  # as the file keeps it
 
 
 def _likeliest(model: AcousticModel, plain: np.ndarray, senones: np.ndarray, start: Transform) -> Transform:
@@ -215,7 +215,7 @@ def main() -> None:
     transforms = {group: fit_transform(model, [pair for pair in clean if pair.group == group]) for group in groups}
     _LOG.info("fitted transforms of %s", ", ".join(groups))
     measures = measure(model, list(transforms.values()), found)
-    whole = ~np.isnan(measures).any(axis=1)  # the others are mismatches without a rule
+    whole = np.isfinite(measures.sum(axis=1))  # the others are mismatches without a rule
     kept = [pair for pair, use in zip(found, whole, strict=True) if use]
     kinds, speakers = [pair.kind for pair in kept], [pair.speaker for pair in kept]
     document = {
@@ -226,8 +226,7 @@ def main() -> None:
         "held_out_speaker_auc": held_out_auc(measures[whole], kinds, speakers),
         **fit_rule(measures[whole], kinds),
         "transforms": {
-            group: {"matrix": np.round(t.matrix, 4).tolist(), "offset": np.round(t.offset, 4).tolist()}
-            for group, t in transforms.items()
+            group: {"matrix": t.matrix.tolist(), "offset": t.offset.tolist()} for group, t in transforms.items()
         },
     }
     args.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -187,7 +187,7 @@ def judge(cases: Sequence[Case], family: str, head: Head | Callable[[str], Head]
 
 
 def leave_speakers_out(draws: Sequence[Sequence[Case]], recipe: Recipe) -> Judged:
-    """Score the cases of the first draw by heads fitted on all draws of the other speakers."""
+    """Score the cases of all draws by heads fitted on those of the other speakers."""
     speakers = sorted({case.sample.speaker for case in draws[0]})
     fold = {speaker: index % FOLDS for index, speaker in enumerate(speakers)}
     if len(set(fold.values())) < 2:
@@ -201,7 +201,7 @@ def leave_speakers_out(draws: Sequence[Sequence[Case]], recipe: Recipe) -> Judge
             fitted[number] = fit(seen, recipe)
         return fitted[number]
 
-    return judge(draws[0], recipe.family, head_for)
+    return judge([case for draw in draws for case in draw], recipe.family, head_for)
 
 
 def temperature_of(judged: Judged) -> float:
@@ -234,7 +234,7 @@ def calibrated(head: Head, judged: Judged, card: Mapping[str, Any]) -> Head:
     temperature = temperature_of(judged)
     figures = {
         "held_out_speakers": {
-            "clips": len(judged.truth),
+            "judgements": len(judged.truth),
             "uar": round(judged.uar(), 4),
             "recall": {name: round(value, 4) for name, value in judged.recall().items()},
         }

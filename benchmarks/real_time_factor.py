@@ -8,6 +8,7 @@ A reference of each voice is made once a run and not counted here.
     python benchmarks/real_time_factor.py [--run demo] [--rows 12]
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import os

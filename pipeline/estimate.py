@@ -19,6 +19,7 @@ from pipeline.grid import SHARD, Grid, pool_of
 from pipeline.planner import Block
 from pipeline.stages.mos import Mos
 from pipeline.stages.script import Script, ScriptWorker
+from pipeline.stages.voices import Voices
 
 _SAMPLE_ROWS = 400  # dialogues composed to learn how long the texts are
 _FLAC_RATIO = 0.6  # of PCM_16, measured on speech; a little more than it usually takes
@@ -73,12 +74,15 @@ def estimate(dag: Dag) -> Estimate:
     query_h = dialogues * query_chars * query.engine.seconds_per_char / 3600
     reply_h = dialogues * reply_chars * reply.engine.seconds_per_char / 3600
     costs = []
-    for stage in dag.stages:
+    for stage in (*([dag.voices] if dag.voices else []), *dag.stages):
         rate = stage.throughput
-        weight = _HEARD[stage.name]
-        hours = weight[0] * query_h + weight[1] * reply_h
+        if isinstance(stage, Voices):
+            hours = _take_hours(dag, stage)
+        else:
+            weight = _HEARD[stage.name]
+            hours = weight[0] * query_h + weight[1] * reply_h
         if isinstance(stage, Mos):
-            hours *= stage.engine.share  # type: ignore[attr-defined]
+            hours *= stage.engine.share
         if rate is None or not hours:
             continue
         pool = pool_of(dag.manifest.workers, stage.name)
@@ -91,6 +95,13 @@ def estimate(dag: Dag) -> Estimate:
     texts = min(sum(scenario.num_queries for scenario in dag.planner.bank.scenarios), dialogues)
     disk = 2 * seconds * 2 * _FLAC_RATIO / 1e9  # two bytes a sample; once in the cells, once in the shards
     return Estimate(dialogues, dag.planner.num_parts, query_h, reply_h, disk, texts, tuple(costs))
+
+
+def _take_hours(dag: Dag, stage: Voices) -> float:
+    """Hours of reference takes of all query voices that the plan may draw; those that ship are not made again."""
+    voices = [voice for voice in dag.planner.voices.voices if voice.role == "query"][: dag.planner.num_dialogues]
+    chars = sum(len(text) for voice in voices for text in stage.takes(voice)["text"].to_pylist())
+    return chars * stage.engine.seconds_per_char / 3600  # type: ignore[attr-defined]
 
 
 def _mean_chars(dag: Dag) -> tuple[float, float]:

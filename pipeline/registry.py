@@ -28,7 +28,7 @@ _ENGINES: dict[str, dict[str, str]] = {
         "cues": "annotators.emotion:CueEmotionConfig",
         "tone": "annotators.tone:ToneLabelConfig",
     },
-    "annotator.event": {"events": "annotators.events:EventsConfig", "tone": "annotators.tone:ToneLabelConfig"},
+    "annotator.event": {"events": "annotators.events:EventDetectorConfig", "tone": "annotators.tone:ToneLabelConfig"},
     "annotator.speakers": {"encoder": "annotators.speakers:EncoderSpeakersConfig"},
     "mos": {"dnsmos": "annotators.mos:DnsmosConfig"},
     "rater": {"silero": "annotators.quality:SileroQualityConfig", "level": "annotators.level:LevelConfig"},

@@ -24,7 +24,7 @@ import soundfile
 from manifests.bank import ScenarioBank
 from manifests.files import write_atomic
 from manifests.ids import seed_of
-from manifests.labels import EMOTIONS, EVENTS, NONE
+from manifests.labels import EMOTIONS, EVENTS, NONE, SPLITS
 from manifests.voices import Voice, VoiceTable
 from synthesis.base import Speech, Utterance
 from synthesis.events import EventRenderer, open_events
@@ -37,7 +37,7 @@ COLUMNS: tuple[str, ...] = (
 _LOG = logging.getLogger(__name__)
 
 
-def render(out: Path, texts: int, variants: int, seed: int) -> None:
+def render(out: Path, texts: int, variants: int, seed: int, splits: tuple[str, ...] = SPLITS) -> None:
     """Render the clips of every query voice.
 
     Args:
@@ -45,12 +45,13 @@ def render(out: Path, texts: int, variants: int, seed: int) -> None:
         texts: Texts that each voice speaks; each gives a clip without an event.
         variants: Clips of each event that each text gives.
         seed: Of the choice of texts, emotions and events.
+        splits: Of the voices.
     """
     out.mkdir(parents=True, exist_ok=True)
     speaker: Any = KokoroConfig().open()
     events, bank = open_events(None, None), ScenarioBank.load("en")
     rows: list[dict[str, Any]] = []
-    voices = [voice for voice in VoiceTable.load("kokoro").voices if voice.role == "query"]
+    voices = [voice for voice in VoiceTable.load("kokoro").voices if voice.split in splits]
     # In an order of chance, so that the clips of a broken-off run are of all kinds of voice.
     for voice in sorted(voices, key=lambda voice: seed_of(seed, voice.voice)):
         rng = np.random.default_rng(seed_of(seed, voice.voice))
@@ -117,9 +118,10 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=2, help="texts that each voice speaks")
     parser.add_argument("--variants", type=int, default=2, help="clips of each event that each text gives")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of texts, emotions and events")
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS, help="of the voices")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    render(args.out, args.texts, args.variants, args.seed)
+    render(args.out, args.texts, args.variants, args.seed, tuple(args.splits))
 
 
 if __name__ == "__main__":

@@ -26,5 +26,9 @@ class Referring(ToneAnnotator):
     def annotate(self, clip: Clip) -> Label:
         reference = clip.reference
         assert reference is not None, "the stage gives every clip its voice's reference"
-        evidence = {"takes": reference.takes, "level": reference.mean["level_mean"], "clip_level": clip.cues["level_mean"]}
+        evidence = {
+            "takes": reference.takes,
+            "level": reference.mean["level_mean"],
+            "clip_level": clip.cues["level_mean"],
+        }
         return replace(super().annotate(clip), evidence=evidence)

