@@ -27,7 +27,7 @@ _FEWEST_VOICED = 6  # frames: less than 60 ms of voice says nothing
 _FEWEST_FORMANTS = 4  # frames
 _MFCC = 13
 _TREMOR = (4.0, 8.0)  # Hz
-_FORMANTS = ("f1", "f2", "f3", "f4")
+_FORMANTS: tuple[str, ...] = ("f1", "f2", "f3", "f4")
 
 
 def measure(audio: np.ndarray, bandwidth: float = SAMPLE_RATE / 2) -> dict[str, float]:
@@ -214,7 +214,7 @@ def _timbre(power: np.ndarray, active: np.ndarray, bandwidth: float) -> dict[str
     if len(low) >= 3:
         cues["flux"] = np.abs(np.diff(low - low.mean(axis=1, keepdims=True), axis=0)).mean()
     if bandwidth >= 7500:
-        cepstra = dct(_mel_decibels(power[active], SAMPLE_RATE / 2), axis=1, norm="ortho")[:, 1:_MFCC]
+        cepstra = np.asarray(dct(_mel_decibels(power[active], SAMPLE_RATE / 2), axis=1, norm="ortho"))[:, 1:_MFCC]
         for index in range(_MFCC - 1):
             cues[f"mfcc{index + 1}_mean"] = cepstra[:, index].mean()
             cues[f"mfcc{index + 1}_sd"] = cepstra[:, index].std()
@@ -244,9 +244,9 @@ def _glottis(power: np.ndarray, pitch: Track) -> dict[str, float]:
     quefrency = np.fft.irfft(spectra, axis=1)
     period = np.clip(np.round(SAMPLE_RATE / hertz).astype(int)[:, None] + np.arange(-3, 4), 0, _FFT // 2)
     return {
-        "h1_h2": np.mean(first - second),
-        "h1_a3": np.mean(first - third),
-        "cepstral_peak": np.take_along_axis(quefrency, period, axis=1).max(axis=1).mean(),
+        "h1_h2": float(np.mean(first - second)),
+        "h1_a3": float(np.mean(first - third)),
+        "cepstral_peak": float(np.take_along_axis(quefrency, period, axis=1).max(axis=1).mean()),
     }
 
 
@@ -256,8 +256,8 @@ def _tract(audio: np.ndarray, voiced: np.ndarray, bandwidth: float) -> dict[str,
     if len(found) < _FEWEST_FORMANTS:
         return {}
     octaves = np.log2(found / 1000)
-    cues = dict(zip(_FORMANTS, np.median(octaves, axis=0), strict=False))
-    cues["f1_sd"], cues["f2_sd"] = octaves[:, 0].std(), octaves[:, 1].std()
+    cues: dict[str, float] = {"f1_sd": octaves[:, 0].std(), "f2_sd": octaves[:, 1].std()}
+    cues |= zip(_FORMANTS, np.median(octaves, axis=0).tolist(), strict=False)
     cues["vtl_cm"] = tube_length(np.median(found, axis=0))
     return cues
 

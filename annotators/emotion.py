@@ -44,7 +44,7 @@ class CueEmotionConfig(AnnotatorConfig):
 
     role = "annotator.emotion"
     licence = "Apache-2.0 (encoder's weights: Resemblyzer; heads: this package)"
-    throughput = Throughput(25.0, "core", "CPU time, clips of 2 to 3 s, one thread")
+    throughput = Throughput(25.0, "core", "CPU time, clips of 2 to 3 s, one thread, measurements that engines share included")
     needs_reference: ClassVar[bool] = True
 
     engine: Literal["cues"] = "cues"

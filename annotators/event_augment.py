@@ -41,6 +41,31 @@ def augment(
     return audio.astype(np.float32), span
 
 
+def unfinished(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Speech without an event as it is found in corpora: cut off, with silence or a faint breath beside it.
+
+    Args:
+        audio: float32 (num_samples,), mono at 16 kHz.
+        rng: Draws what is done.
+    """
+    if rng.uniform() < 0.5:
+        num = min(int(rng.uniform(0.6, 3.0) * SAMPLE_RATE), len(audio))
+        start = int(rng.integers(0, len(audio) - num + 1))
+        audio = audio[start : start + num]
+    level = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))) + 1e-6
+    parts = [audio]
+    for first in (True, False):
+        beside = []
+        if rng.uniform() < 0.3:
+            breath = noise(int(rng.uniform(0.15, 0.5) * SAMPLE_RATE), rng) * 10 ** (-rng.uniform(24, 42) / 20)
+            beside.append(level * breath * np.hanning(len(breath)))
+        if rng.uniform() < 0.4:
+            floor = noise(int(rng.uniform(0.05, 0.7) * SAMPLE_RATE), rng)
+            beside.append(level * floor * 10 ** (-rng.uniform(45, 90) / 20))
+        parts = [*beside, *parts] if first else [*parts, *beside]
+    return np.concatenate(parts).astype(np.float32)
+
+
 def noise(num: int, rng: np.random.Generator) -> np.ndarray:
     """Noise with a random spectral slope, (num,), of RMS 1."""
     spectrum = np.fft.rfft(rng.standard_normal(max(num, 2)))

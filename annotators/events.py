@@ -29,9 +29,11 @@ from manifests.labels import EVENTS, NONE
 VERSION = 1  # of this file and `annotators.event_features`: raise it when the same clip may get another label
 MODEL = Path(__file__).parent / "data" / "events" / "detector.json"
 CLASSES = (*EVENTS, NONE)
+NUM_SCORES = 5
 
 _ODDS_LIMIT = 5.0  # one moment cannot outvote all others
 _SMOOTHING = 3  # steps
+_SILENT_DB, _SILENT_ODDS = -33.0, -0.5
 _LONGEST = 60.0  # seconds heard; the rest of a longer clip is not
 
 
@@ -42,7 +44,8 @@ class Found:
     Attributes:
         start: In seconds.
         end: In seconds.
-        scores: What the confidence is made of, (4,): total and mean log odds, their highest, log duration.
+        scores: What the confidence is made of, (NUM_SCORES,): total, mean and highest log odds, log
+            duration, highest level.
         shares: (len(EVENTS),), mean log posterior of each event over the interval.
     """
 
@@ -52,24 +55,28 @@ class Found:
     shares: np.ndarray
 
 
-def find(posterior: np.ndarray, seconds: float) -> Found:
+def find(posterior: np.ndarray, levels: np.ndarray, seconds: float) -> Found:
     """The stretch with the highest sum of log odds for an event of any kind.
 
     Args:
         posterior: (num_steps, len(CLASSES)), rows sum to 1, `none` last.
+        levels: (num_steps,), dB over the clip's active level.
         seconds: Duration of the clip.
     """
     none = np.clip(posterior[:, -1], 1e-6, 1 - 1e-6)
     odds = np.clip(np.log((1 - none) / none), -_ODDS_LIMIT, _ODDS_LIMIT)
     kernel = np.ones(_SMOOTHING) / _SMOOTHING
     odds = np.convolve(np.pad(odds, _SMOOTHING // 2, mode="edge"), kernel, mode="valid")
+    # Silence is no sound, whatever the network makes of the noise in it.
+    odds = np.where(levels < _SILENT_DB, np.minimum(odds, _SILENT_ODDS), odds)
     first, last = _highest_sum(odds)
     inside = slice(first, last + 1)
     length = (last - first + 1) * STEP_SECONDS
     logs = np.log(np.maximum(posterior[inside, :-1], 1e-6)).mean(axis=0)
     total = float(odds[inside].sum()) * STEP_SECONDS
     scores = np.array([
-        math.copysign(math.log1p(abs(total)), total), odds[inside].mean(), odds[inside].max(), math.log(length)
+        math.copysign(math.log1p(abs(total)), total), odds[inside].mean(), odds[inside].max(), math.log(length),
+        float(levels[inside].max()) / 10,
     ])  # fmt: skip
     start = max(first * STEP_SECONDS - STEP_SECONDS / 2, 0.0)
     return Found(start, min(start + length, seconds), scores, logs)
@@ -130,7 +137,7 @@ class EventDetector:
         features = event_features.measure(clip.audio[: int(_LONGEST * event_features.SAMPLE_RATE)])
         if features is None:
             return Label(NONE, dict.fromkeys(CLASSES, 1 / len(CLASSES)), {"start_s": 0.0, "end_s": 0.0, "score": 0.0})
-        found = find(self.posterior(features.rows), features.seconds)
+        found = find(self.posterior(features.rows), features.levels, features.seconds)
         probabilities = self.probabilities(found)
         evidence = {"start_s": round(found.start, 3), "end_s": round(found.end, 3), "score": float(found.scores[1])}
         return Label(max(probabilities, key=lambda value: probabilities[value]), probabilities, evidence)
@@ -147,7 +154,8 @@ def read_model(path: Path = MODEL) -> dict[str, Any]:
         model = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: the event model cannot be read ({error}); install the package again") from error
-    if model.get("classes") != list(CLASSES) or len(model.get("mean", ())) != event_features.NUM:
+    sizes = (len(model.get("mean", ())), len(model.get("clip", {}).get("weights", ())))
+    if model.get("classes") != list(CLASSES) or sizes != (event_features.NUM, NUM_SCORES):
         raise UserError(f"{path}: is the model of another version; run `python -m annotators.train_events` again")
     return model
 

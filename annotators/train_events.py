@@ -23,9 +23,9 @@ import soundfile
 
 from annotators import event_features
 from annotators.audio import prepare
-from annotators.event_augment import augment, odd_sounds
+from annotators.event_augment import augment, odd_sounds, unfinished
 from annotators.event_features import SAMPLE_RATE, STEP_SECONDS
-from annotators.events import CLASSES, MODEL, EventDetector, Found, find
+from annotators.events import CLASSES, MODEL, NUM_SCORES, EventDetector, Found, find
 from manifests.errors import UserError
 from manifests.files import write_atomic
 from manifests.ids import seed_of
@@ -34,7 +34,7 @@ from manifests.labels import EVENTS, NONE, canonical
 _LOG = logging.getLogger(__name__)
 _HIDDEN = 40
 _VERSIONS = {"train": 2, "validation": 1, "test": 0}  # augmented versions of each clip, beside the clip itself
-_PLAIN_EXTRA = 4  # more of those without an event, which are few
+_PLAIN_VERSIONS = {"train": 5, "validation": 3, "test": 0}  # of those without an event, which are few
 _EDGE = 0.06  # seconds at both ends of an event that are not learnt from
 _PRECISION = 0.95  # that a threshold is to give
 _ODD_SOUNDS = 120  # clips without a voice
@@ -85,7 +85,7 @@ def examples(rows: list[dict[str, str]], speech: list[np.ndarray], seed: int) ->
         samples, rate = soundfile.read(row["path"], dtype="float32")
         span = (float(row["event_start"]), float(row["event_end"])) if row["event"] != NONE else None
         rng = np.random.default_rng(seed_of(seed, row["file"]))
-        versions = _VERSIONS[row["split"]] + (_PLAIN_EXTRA if row["event"] == NONE and row["split"] == "train" else 0)
+        versions = (_PLAIN_VERSIONS if row["event"] == NONE else _VERSIONS)[row["split"]]
         found += _versions(prepare(samples, rate), row["event"], span, row["split"], versions, rng)
     rng = np.random.default_rng(seed)
     for _ in range(_ODD_SOUNDS):
@@ -104,7 +104,9 @@ def _versions(
     versions: int,
     rng: np.random.Generator,
 ) -> list[Example]:
-    made = [(audio, span), *(augment(audio, span, rng) for _ in range(versions))]
+    made = [(audio, span)]
+    for _ in range(versions):
+        made.append(augment(audio if span else unfinished(audio, rng), span, rng))
     out = []
     for number, (version, where) in enumerate(made):
         features = event_features.measure(version)
@@ -183,7 +185,7 @@ def fit_clip(detector: EventDetector, clips: list[Example]) -> dict[str, Any]:
 
 def locate(detector: EventDetector, clip: Example) -> Found:
     """The likeliest event of an example."""
-    return find(detector.posterior(clip.features.rows), clip.features.seconds)
+    return find(detector.posterior(clip.features.rows), clip.features.levels, clip.features.seconds)
 
 
 def fit_thresholds(detector: EventDetector, clips: list[Example]) -> dict[str, float]:
@@ -245,7 +247,7 @@ def train(clips: list[Example], voices: int, corpora: list[str], seed: int) -> d
         if kinds != set(CLASSES):
             raise UserError(f"the clips of the split {split} have no {', '.join(sorted(set(CLASSES) - kinds))}")
     model: dict[str, Any] = {"about": _ABOUT, "classes": list(CLASSES), **fit_network(by_split["train"], seed)}
-    neutral = {"weights": [1, 0, 0, 0], "bias": 0, "sharpness": 1, "offsets": [0] * len(EVENTS)}
+    neutral = {"weights": [0] * NUM_SCORES, "bias": 0, "sharpness": 1, "offsets": [0] * len(EVENTS)}
     model["clip"] = fit_clip(EventDetector({**model, "clip": neutral}), by_split["validation"])
     detector = EventDetector(model)
     model["thresholds"] = fit_thresholds(detector, by_split["validation"])

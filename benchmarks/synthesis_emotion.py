@@ -6,8 +6,9 @@ EMO-DB (German, acted); the cue tables were tuned by judges trained on speakers 
 
 Protocol. Emotion: the cues of `annotators.cues`, but for the absolute levels, as EMO-DB's were set by the microphone's
 distance; each in deviations from its speaker's mean over the six emotions at equal weights. A speaker of EMO-DB is
-measured against all own clips; a synthetic voice, for each text, against its takes of the other texts. Gender: the
-speaker embedding alone, without any normalisation. Intensities are drawn from 0.7 to 1 as in a plan.
+measured against all own clips; a synthetic voice, for each text, against its takes of the other texts (of one other
+text alone the vowels would count as the voice's). Gender: the speaker embedding, median pitch and length of the vocal
+tract, without any reference. Intensities are drawn from 0.7 to 1 as in a plan.
 
     python benchmarks/synthesis_emotion.py --emodb PATH [--clips FOLDER] [--texts 3] [--judge 12,13,14,15,16]
 """
@@ -26,10 +27,11 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from annotators.clip import Clip
+from annotators.clip import Clip, measures_revision
 from annotators.cues import NAMES
 from annotators.pocketsphinx import PocketsphinxConfig
 from manifests.bank import ScenarioBank
+from manifests.ids import content_hash
 from manifests.labels import EMOTIONS, NONE, canonical
 from manifests.voices import VoiceTable
 from synthesis.kokoro import KokoroConfig
@@ -39,6 +41,7 @@ from synthesis.render_clips import Choice, file_name, render, utterances
 SHARED = ("neutral", "happy", "sad", "angry", "fear", "disgust")
 JUDGE = "12,13,14,15,16"
 LEVELS = ("level_mean", "level_median", "level_p95")
+GENDER_CUES = ("f0_median", "vtl_cm")
 RESULTS = Path(__file__).parent / "results" / "synthesis_emotion.json"
 _EMOTION_C, _GENDER_C = 0.03, 0.3  # chosen on the tuning speakers
 
@@ -115,10 +118,18 @@ def judge_gender(real: list[dict[str, Any]], voices: list[dict[str, Any]]) -> li
     """Likewise for gender."""
     from sklearn.linear_model import LogisticRegression
 
-    # Elements of the embedding are small: without a factor the penalty would keep their weights down.
+    keep = [NAMES.index(name) for name in GENDER_CUES]
+    known = np.array([row["cues"] for row in real])[:, keep]
+    mean, deviation = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
+
+    def features(rows: list[dict[str, Any]]) -> np.ndarray:
+        cues = np.nan_to_num((np.array([row["cues"] for row in rows])[:, keep] - mean) / deviation)
+        # Elements of the embedding are small: without a factor the penalty would keep their weights down.
+        return np.hstack([5 * np.array([row["embedding"] for row in rows]), cues])
+
     model = LogisticRegression(C=_GENDER_C, class_weight="balanced", max_iter=5000)
-    model.fit(5 * np.array([row["embedding"] for row in real]), [row["gender"] for row in real])
-    return [str(value) for value in model.predict(5 * np.array([row["embedding"] for row in voices]))]
+    model.fit(features(real), [row["gender"] for row in real])
+    return [str(value) for value in model.predict(features(voices))]
 
 
 def transcribed(rows: list[dict[str, Any]], cache: dict[str, Any]) -> dict[str, float]:
@@ -160,7 +171,8 @@ def interval(rows: list[dict[str, Any]], heard: list[str]) -> tuple[float, float
 
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Render, measure and judge."""
-    store = folder / "measures.json"
+    # Of one version of the measures only; a changed clip has another name.
+    store = folder / f"measures-{content_hash(measures_revision())}.json"
     cache = json.loads(store.read_text()) if store.is_file() else {}
     speakers = set(options.judge.split(","))
     real = load_emodb(options.emodb, speakers, cache)

@@ -205,7 +205,7 @@ class RunManifest(Strict):
     rate: dict[str, Any]
     mos: dict[str, Any] | None = None
     """Rater of predicted opinion scores; none by default, for it is slow."""
-    takes_per_emotion: PositiveInt = 2
+    takes_per_emotion: PositiveInt = 1
     """Takes of each emotion that a voice's reference is made of, where an annotator wants references."""
     tokenize: dict[str, Any]
     select: SelectConfig = SelectConfig()

@@ -28,9 +28,9 @@ from pipeline.select import load_statistics, run_select
 from pipeline.shards import ShardJob, finish_layout, lay_out, open_layout, reuse_shards
 from pipeline.stages.plan import check_beam, run_plan
 from pipeline.stages.voices import VOICES
-from pipeline.thresholds import check_thresholds, rules_of, thresholds_of
+from pipeline.thresholds import check_thresholds, early_rules, thresholds_of
 from pipeline.topup import Shortage, added, next_round, shortages, with_topup
-from pipeline.verdict import judge, judged_columns
+from pipeline.verdict import Rules, judge, judged_columns
 from pipeline.verify import verify_run
 from pipeline.verify_shards import Finding
 
@@ -248,6 +248,7 @@ def _make_references(grid: Grid, executor: _LazyExecutor, events: Events, quiet:
 def _make_grid(grid: Grid, executor: _LazyExecutor, events: Events, quiet: bool) -> None:
     """Make every cell that is not committed."""
     schedule = grid.schedule()
+    rules = early_rules(grid.dag, grid.ledger.run)
     known_parts = {stage.name: grid.ledger.parts(stage.name) for stage in grid.dag.stages}
     before = {
         stage.name: (len(grid.plan), sum((stage.name, part) in schedule.done for part in grid.records))
@@ -258,7 +259,7 @@ def _make_grid(grid: Grid, executor: _LazyExecutor, events: Events, quiet: bool)
         grid.records[cell[1]][cell[0]] = record
         progress.add(cell[0], record)
         if len(grid.records[cell[1]]) == len(grid.dag.by_name):
-            progress.judge(_verdicts(grid, cell[1]))
+            progress.judge(_verdicts(grid, cell[1], rules))
         for failure in record.failures:
             events("row_quarantined", **{key: failure[key] for key in ("stage", "id", "turn", "type", "message")})
 
@@ -267,12 +268,11 @@ def _make_grid(grid: Grid, executor: _LazyExecutor, events: Events, quiet: bool)
             executor.get().run(schedule, lambda cell: grid.job(cell, known_parts), done)
 
 
-def _verdicts(grid: Grid, part: int) -> Iterator[str]:
+def _verdicts(grid: Grid, part: int, rules: Rules) -> Iterator[str]:
     """About what `select` will say of a finished part, whose thresholds are only known when all parts are done.
 
     Metadata alone, so it costs the driver milliseconds.
     """
-    rules = rules_of(grid.dag.manifest, None)
     for turns, error in by_dialogue(*join_rows(grid.ledger, list(grid.cells(part).values()), judged_columns(rules))):
         yield judge(turns, error, rules)[0]
 

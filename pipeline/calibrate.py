@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from annotators.base import Annotator, AnnotatorConfig
-from annotators.clip import Clip, Reference
+from annotators.clip import Clip
 from annotators.fingerprint import fingerprint, trained_on
 from manifests.errors import UserError
 from manifests.labels import HEARD, NONE, heard_labels, slots
-from pipeline.corpus import Corpus, CorpusClip, read_clip, read_corpus
-from pipeline.enrol import Audit, Enrolment, Progress, audit, enrol, silent, speaker_reference
+from pipeline.corpus import Corpus, CorpusClip, read_corpus
+from pipeline.enrol import Audit, Ears, Enrolment, Progress, audit, enrol, silent, speaker_reference
 from pipeline.registry import all_engines, resolve
 from pipeline.retrain import Loso, retrainable
 from pipeline.scores import Tally
@@ -183,16 +183,17 @@ def score(
     shipped = {slot: c.open() for slot, c in annotators.items() if retrain is None or slot not in retrain.slots}
     out = Calibration(corpus, seen, enrolment, annotators, tallies, retrain.slots if retrain else {})
     labelled = {config.family for config in annotators.values()} & set(corpus.families)
+    ears = retrain.ears if retrain else Ears()
     speaker, reference, loaded = None, None, shipped
     # By speaker, so that one reference and one set of retrained heads is held at a time.
     for entry in progress("annotating", sorted(clips, key=lambda clip: clip.speaker)):
         if entry.speaker != speaker:
             speaker = entry.speaker
-            reference = speaker_reference(enrolment.clips.get(speaker, ()))
+            reference = speaker_reference(enrolment.clips.get(speaker, ()), ears)
             loaded = {**shipped, **(retrain.without(speaker) if retrain else {})}
         out.without_reference += reference is None
         out.scored += 1
-        _annotate(entry, reference, loaded, tallies, labelled)
+        _annotate(entry, ears.clip(entry, reference), loaded, tallies, labelled)
     return out
 
 
@@ -204,13 +205,12 @@ def _occurring(family: str, clips: Sequence[CorpusClip]) -> tuple[str, ...]:
 
 def _annotate(
     entry: CorpusClip,
-    reference: Reference | None,
+    clip: Clip,
     loaded: Mapping[str, Annotator],
     tallies: Mapping[str, Tally],
     labelled: set[str],
 ) -> None:
     """Count the answers of all annotators to one clip; a clip whose label of a family is none of ours is left out."""
-    clip = Clip(*read_clip(entry), reference)
     for slot, tally in tallies.items():
         truth = entry.labels.get(tally.family)
         if truth is None and tally.family in labelled:

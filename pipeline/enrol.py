@@ -138,11 +138,28 @@ def _in_turn(clips: Sequence[CorpusClip], seed: int) -> list[CorpusClip]:
     return [*turns, *rest]
 
 
-def speaker_reference(clips: Iterable[CorpusClip]) -> Reference | None:
+class Ears:
+    """Reads clips, and remembers their measurements where they are needed more than once."""
+
+    def __init__(self, remember: bool = False) -> None:
+        self._known: dict[str, tuple[dict[str, float], np.ndarray]] = {}
+        self._remember = remember
+
+    def clip(self, entry: CorpusClip, reference: Reference | None = None) -> Clip:
+        """A clip with the reference of its speaker."""
+        clip = Clip(*read_clip(entry), reference)
+        if self._remember:
+            if entry.file not in self._known:
+                self._known[entry.file] = clip.cues, clip.embedding
+            clip.cues, clip.embedding = self._known[entry.file]
+        return clip
+
+
+def speaker_reference(clips: Iterable[CorpusClip], ears: Ears) -> Reference | None:
     """What a speaker sounds like over some clips; None when too little of them can be measured."""
     takes = []
     for entry in clips:
-        clip = Clip(*read_clip(entry))
+        clip = ears.clip(entry)
         cues = {name: float(value) for name, value in clip.cues.items() if np.isfinite(value)}
         takes.append((cues, clip.embedding.tolist()))
     reference = Reference.from_json(fold(takes))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from annotators.base import Annotator, AnnotatorConfig, Example
-from annotators.clip import SAMPLE_RATE, Clip, Reference
+from annotators.clip import SAMPLE_RATE, Clip
 from manifests.errors import UserError
-from pipeline.corpus import Corpus, CorpusClip, read_clip
-from pipeline.enrol import Enrolment, Progress, silent, speaker_reference
+from pipeline.corpus import Corpus, CorpusClip
+from pipeline.enrol import Ears, Enrolment, Progress, silent, speaker_reference
 
 
 class Loso:
@@ -19,6 +19,7 @@ class Loso:
 
     Attributes:
         slots: What stands for which, in words, by slot.
+        ears: What heard the clips; it remembers what it measured.
     """
 
     def __init__(
@@ -45,20 +46,16 @@ class Loso:
                 " two or more"
             )
         self.slots = dict.fromkeys(annotators, "leave one speaker out")
+        self.ears = Ears(remember=True)
         self._annotators = annotators
-        references = {who: speaker_reference(enrolment.clips.get(who, ())) for who in sorted(speakers)}
+        references = {who: speaker_reference(enrolment.clips.get(who, ()), self.ears) for who in sorted(speakers)}
         families = {config.family for config in annotators.values()}
-        chosen = [clip for clip in clips if families & clip.labels.keys()]
-        self._clips = [
-            (entry, self._measured(entry, references[entry.speaker])) for entry in progress("measuring", chosen)
-        ]
-
-    def _measured(self, entry: CorpusClip, reference: Reference | None) -> Clip:
-        """A clip with its measurements and no sound."""
-        clip = Clip(*read_clip(entry), reference)
-        kept = Clip(clip.audio[: SAMPLE_RATE // 100], clip.sample_rate, reference)
-        kept.cues, kept.embedding = clip.cues, clip.embedding
-        return kept
+        self._clips: list[tuple[CorpusClip, Clip]] = []
+        for entry in progress("measuring", [clip for clip in clips if families & clip.labels.keys()]):
+            clip = self.ears.clip(entry, references[entry.speaker])
+            kept = Clip(clip.audio[: SAMPLE_RATE // 100], clip.sample_rate, clip.reference)
+            kept.cues, kept.embedding = clip.cues, clip.embedding
+            self._clips.append((entry, kept))
 
     def without(self, speaker: str) -> dict[str, Annotator]:
         """Annotators that were trained on all other speakers.

@@ -129,16 +129,13 @@ def held_out(dialogue: str, share: float) -> bool:
     return seed_of("calibration", dialogue) / 2**63 < share
 
 
-def rules_of(manifest: RunManifest, thresholds: Thresholds | None) -> Rules:
-    """What verdicts follow from; without thresholds, before they can be known, `confidence_min` alone."""
+def rules_of(manifest: RunManifest, thresholds: Thresholds) -> Rules:
+    """What verdicts follow from; `confidence_min` holds beside frozen thresholds too."""
     config, slots = manifest.select, manifest.slots
-    least: dict[str, dict[str, float]] = {}
-    for slot in judged_slots(config, slots):
-        chosen = thresholds.slots[slot] if thresholds else {}
-        least[slot] = {
-            label: max(chosen[label].threshold if label in chosen else 0.0, _floor(config, slot))
-            for label in threshold_labels(family_of(slot))
-        }
+    least = {
+        slot: {label: max(choice.threshold, _floor(config, slot)) for label, choice in thresholds.slots[slot].items()}
+        for slot in judged_slots(config, slots)
+    }
     return Rules(config, slots, least, 0.0 if config.thresholds else config.calibration_share)
 
 
@@ -160,6 +157,15 @@ def thresholds_of(dag: Dag, ledger: Ledger, parts: Iterable[Mapping[str, CellRec
     for cells in parts if slots and config.calibration_share else ():
         count_part(histogram, ledger, cells, slots, config.calibration_share)
     return calibrate(histogram, dag)
+
+
+def early_rules(dag: Dag, run: Path) -> Rules:
+    """Rules for progress, before the thresholds of a build are known: the latest ones, or else the defaults."""
+    latest = dag.manifest.select.thresholds or run / "select" / "current" / "thresholds.json"
+    try:
+        return rules_of(dag.manifest, read_thresholds(latest, dag))
+    except UserError:
+        return rules_of(dag.manifest, calibrate({}, dag))
 
 
 def count_part(

@@ -21,6 +21,7 @@ _ORDER = 28  # of linear prediction at 24 kHz: about a pole per kHz and a few fo
 _VOICED_HZ = 40.0
 _EDGE_SECONDS = 0.004  # fades against clicks
 _WIDEN = 0.975  # per coefficient: breath flows through an open glottis, which broadens the formants by some 200 Hz
+_FEWEST_PERIODS = 6  # fewer make a buzz
 _SOLID = 0.25  # of the loudest period: quieter ones are on-glides and do not stand for the vowel
 
 
@@ -81,22 +82,25 @@ class Vowel:
         """Find the sound in the take and its periods.
 
         Args:
-            take: Holds the sound at least once; the longest is used.
+            take: Holds the sound at least once, maybe with length marks after it; the longest is used.
             sound: One phoneme.
             sample_rate: Of the take, in Hz.
 
         Raises:
-            ValueError: The take has no such sound, or it is not voiced.
+            ValueError: The take has no such sound, or nothing in it is voiced.
         """
-        places = [place for place, name in enumerate(take.sounds) if name == sound]
+        places = [_stretch(take, place) for place, name in enumerate(take.sounds) if name == sound]
         if not places:
             raise ValueError(f"the take {take.sounds!r} has no {sound!r}")
-        place = max(places, key=lambda index: int(take.bounds[index + 1] - take.bounds[index]))
-        start, end = int(take.bounds[place]), int(take.bounds[place + 1])
         self.sample_rate = sample_rate
         self._wave = take.samples.astype(np.float64)
-        self._marks, self._periods = _pitch_marks(self._wave, take.f0, start, end, sample_rate)
-        if len(self._marks) < 3:
+        longest = max(places, key=lambda place: place[1] - place[0])
+        # Where the model puts its boundaries is not always where it sounds: then all that is voiced must do.
+        for start, end in (longest, (0, len(take.samples))):
+            self._marks, self._periods = _pitch_marks(self._wave, take.f0, start, end, sample_rate)
+            if len(self._marks) >= _FEWEST_PERIODS:
+                break
+        else:
             raise ValueError(f"the sound {sound!r} is not voiced in {take.sounds!r}")
         self.filter = _vocal_tract(self._wave[self._marks[0] : self._marks[-1]])
         """Linear-prediction coefficients of the vocal tract in this sound, (order + 1,), the first of them 1."""
@@ -172,6 +176,14 @@ def faded(wave: np.ndarray, sample_rate: int, seconds: float = _EDGE_SECONDS) ->
     out[:num] *= ramp
     out[-num:] *= ramp[::-1]
     return out
+
+
+def _stretch(take: Take, place: int) -> tuple[int, int]:
+    """First and last sample of a sound and the length marks after it."""
+    end = place + 1
+    while end < len(take.sounds) and take.sounds[end] == "ː":
+        end += 1
+    return int(take.bounds[place]), int(take.bounds[end])
 
 
 def _unit(wave: np.ndarray) -> np.ndarray:

@@ -100,9 +100,12 @@ def test_the_stretch_with_the_highest_odds_is_found() -> None:
     posterior[:, -1] = 0.93
     posterior[40:60, -1] = 0.02
     posterior[40:60, EVENTS.index("cough")] = 0.9
-    found = find(posterior / posterior.sum(axis=1, keepdims=True), 5.0)
+    posterior /= posterior.sum(axis=1, keepdims=True)
+    found = find(posterior, np.zeros(100), 5.0)
     assert (found.start, found.end) == (pytest.approx(2.0, abs=0.06), pytest.approx(3.0, abs=0.06))
     assert int(found.shares.argmax()) == EVENTS.index("cough")
+    silent = find(posterior, np.where(np.arange(100) < 55, -40.0, 0.0), 5.0)
+    assert silent.start == pytest.approx(2.75, abs=0.06)  # silence is no evidence
 
 
 def test_a_model_of_another_version_is_refused(tmp_path: Path) -> None:

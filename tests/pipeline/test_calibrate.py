@@ -1,4 +1,4 @@
-"""`echat calibrate annotators`: scores against known annotators, enrolment, left-out speakers, refusals, bad corpora."""
+"""`echat calibrate annotators`: scores of known annotators, enrolment, left-out speakers, refusals, bad corpora."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import hearing
+import matplotlib.image
 import numpy as np
 import pytest
 import soundfile
 from typer.testing import CliRunner, Result
 
+from annotators.clip import Clip
 from annotators.fingerprint import SKETCH, audio_hash, fingerprint, same_name, trained_on
 from manifests.errors import UserError
 from manifests.labels import EMOTIONS
@@ -44,7 +46,8 @@ def write(folder: Path, entries: list[tuple[Entry, np.ndarray]], suffix: str = "
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number, (labels, samples) in enumerate(entries):
-        soundfile.write(folder / f"{number:03}.{suffix}", samples, RATE, subtype="PCM_16")
+        # Integers, as converters keep them: written from floats, FLAC and WAV differ in the last bit.
+        soundfile.write(folder / f"{number:03}.{suffix}", np.round(samples * 32767).astype(np.int16), RATE)
         rows.append({"file": f"{number:03}.{suffix}", **labels})
     table(folder, rows)
     return folder
@@ -76,7 +79,7 @@ def beeps(each: int, emotions: tuple[str, ...] = SIX) -> list[tuple[Entry, np.nd
     ]
 
 
-def two_voices(each: int = 6) -> list[tuple[Entry, np.ndarray]]:
+def two_voices(each: int = 4) -> list[tuple[Entry, np.ndarray]]:
     """A low and a high speaker, each happy 4 semitones above and sad 4 below their own pitch."""
     return [
         ({"speaker": speaker, "emotion": emotion}, vowel(base * 2 ** (tones / 12), 0.2 + 0.02 * turn))
@@ -122,11 +125,11 @@ def test_enrolment_is_what_tells_high_from_low_voices(tmp_path: Path):
     with_, without = (scores(folder, "emotion=relative", enrol=number) for number in (4, 0))
     assert with_["emotion"]["uar"] == 1.0
     assert without["emotion"]["uar"] == 0.5
-    assert (with_["emotion"]["clips"], without["emotion"]["clips"]) == (16, 24)
+    assert (with_["emotion"]["clips"], without["emotion"]["clips"]) == (8, 16)
     assert with_["enrolment"]["clips"] == 8
     assert "4 clips a speaker" in with_["enrolment"]["protocol"]
     assert without["enrolment"]["protocol"].startswith("no enrolment")
-    assert without["enrolment"]["scored_without_reference"] == 24
+    assert without["enrolment"]["scored_without_reference"] == 16
 
 
 def test_enrolment_is_spread_over_emotions_seeded_and_at_most_half(tmp_path: Path):
@@ -144,17 +147,17 @@ def test_a_speaker_of_few_clips_has_no_reference_and_is_scored(tmp_path: Path):
     found = scores(write(tmp_path / "voices", [*two_voices(), *few]), "emotion=relative", enrol=4)
     assert found["enrolment"]["speakers"] == 2
     assert found["enrolment"]["scored_without_reference"] == 4
-    assert found["emotion"]["clips"] == 20
+    assert found["emotion"]["clips"] == 12
 
 
 def test_retraining_leaves_out_the_speaker_that_is_scored(tmp_path: Path):
     folder = write(tmp_path / "voices", two_voices())
     found = scores(folder, "emotion=relative", enrol=0, retrain=True)
-    assert hearing.RelativeConfig.fitted_on == [(frozenset({"low"}), 12), (frozenset({"high"}), 12)]
+    assert hearing.RelativeConfig.fitted_on == [(frozenset({"low"}), 8), (frozenset({"high"}), 8)]
     # The middle of the low voice calls all of the high one happy, and the other way round.
     assert found["emotion"]["confusion"] == {
-        "happy": {**dict.fromkeys(EMOTIONS, 0), "happy": 6, "sad": 6},
-        "sad": {**dict.fromkeys(EMOTIONS, 0), "happy": 6, "sad": 6},
+        "happy": {**dict.fromkeys(EMOTIONS, 0), "happy": 4, "sad": 4},
+        "sad": {**dict.fromkeys(EMOTIONS, 0), "happy": 4, "sad": 4},
     }
     assert found["emotion"]["trained"] == "leave one speaker out"
 
@@ -162,14 +165,11 @@ def test_retraining_leaves_out_the_speaker_that_is_scored(tmp_path: Path):
 def test_retrained_heads_hear_references_and_keep_no_sound(tmp_path: Path):
     corpus = read_corpus(write(tmp_path / "voices", two_voices()))
     seen = audit(corpus)
-    loso = Loso(
-        corpus, seen.clips, {"emotion": hearing.RelativeConfig(family="emotion")}, enrol(corpus, seen.clips, 4, 0)
-    )
+    enrolment = enrol(corpus, seen.clips, 4, 0)
+    loso = Loso(corpus, seen.clips, {"emotion": hearing.RelativeConfig(family="emotion")}, enrolment)
     assert {clip.reference.source for _, clip in loso._clips if clip.reference} == {"enrolment"}
     assert max(len(clip.audio) for _, clip in loso._clips) <= RATE // 100
     entry, kept = loso._clips[0]
-    from annotators.clip import Clip
-
     assert kept.cues == pytest.approx(Clip(*read_clip(entry)).cues, nan_ok=True)
 
 
@@ -185,11 +185,7 @@ def test_retraining_that_cannot_be_is_refused(tmp_path: Path, what: str):
     result = run(folder, "--annotators", f"emotion={engine}", "--retrain", "loso", "--enrol", 0)
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
-    assert (
-        "one label only" in result.stderr
-        if what == "one label"
-        else "loso" in result.stderr or "--retrain" in result.stderr
-    )
+    assert ("one label only" if what == "one label" else "--retrain") in result.stderr
 
 
 def card_of(folder: Path, name: str) -> dict[str, Any]:
@@ -264,16 +260,14 @@ def test_json_table_and_pictures(tmp_path: Path):
     assert document["emotion"]["clips"] == 18
     assert (document["emotion"]["consistency_only"], document["emotion_2"]["consistency_only"]) == (False, True)
     for slot in ("emotion", "emotion_2"):
-        import matplotlib.image
-
         picture = matplotlib.image.imread(out / f"{slot}.png")
         assert min(picture.shape[:2]) > 300
-        assert len(np.unique(picture.reshape(-1, picture.shape[2]), axis=0)) > 50
+        assert len(np.unique(picture[..., 0])) > 50
     shown = run(folder, "--annotators", "emotion=perfect,emotion=chance").stdout
     assert "consistency check only" in shown
     assert "boredom (3)" in shown
     assert "heard surprise" in shown
-    again = run(folder, "--annotators", "emotion=perfect,emotion=chance", "--out", tmp_path / "again")
+    again = run(folder, "--annotators", "emotion=perfect", "--out", tmp_path / "again")
     assert again.exit_code == 0
     assert (tmp_path / "again" / "emotion.png").read_bytes() == (out / "emotion.png").read_bytes()
 
@@ -351,7 +345,7 @@ def test_a_wrong_corpus_is_one_sentence(tmp_path: Path, what: str):
         (["--annotators", "mood=cues"], "is not FAMILY=ENGINE"),
         (["--annotators", "emotion=nobody"], "use one of"),
         (["--annotators", "emotion=perfect,emotion=perfect"], "twice"),
-        (["--annotators", "emotion=perfect", "--speakers", "s9"], "has no speaker 's9'; it has s0, s1"),
+        (["--annotators", "emotion=perfect", "--speakers", "s9"], "has no speaker 's9'; it has s0"),
         (["--annotators", "emotion=perfect", "--plugin", "no_such_module"], "no_such_module"),
     ],
 )

@@ -248,7 +248,7 @@ def test_every_annotator_of_a_family_must_agree_and_be_sure() -> None:
     }
     manifest = RunManifest.model_validate({**BASE, **changes})
     assert manifest.slots == ("gender", "gender_2")
-    rules = rules_of(manifest, None)
+    rules = rules_of(manifest, calibrate({}, build_dag(manifest)))
     row: dict[str, Any] = dict.fromkeys(judged_columns(rules), 0.0) | {
         "plan.gender": "male", "speak_query.seconds": 1.0, "speak_reply.seconds": 1.0,
         "annotate.heard_gender": "male", "annotate.heard_gender_p": 0.5,
