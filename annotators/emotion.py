@@ -44,7 +44,9 @@ class CueEmotionConfig(AnnotatorConfig):
 
     role = "annotator.emotion"
     licence = "Apache-2.0 (encoder's weights: Resemblyzer; heads: this package)"
-    throughput = Throughput(25.0, "core", "CPU time, clips of 2 to 3 s, one thread, measurements that engines share included")
+    throughput = Throughput(
+        25.0, "core", "CPU time, clips of 2 to 3 s, one thread, measurements that engines share included"
+    )
     needs_reference: ClassVar[bool] = True
 
     engine: Literal["cues"] = "cues"
@@ -66,18 +68,18 @@ class CueEmotionConfig(AnnotatorConfig):
         return heads.load(WITH).card
 
     def fit(self, examples: Sequence[Example]) -> Annotator:
-        """As the base says; without any reference the head on the cues as they are serves all clips.
+        """As the base says, by the recipe for real speech; without any reference the head on the cues as they are serves all clips.
 
         Raises:
             UserError: The examples are of fewer than two labels.
         """
-        from annotators.train_heads import RECIPES
+        from annotators.train_heads import REAL_EMOTION, RECIPES
         from annotators.training import case_of, fit
 
         cases = [case_of(example, "emotion") for example in examples]
         known = [case for case in cases if case.reference is not None]
         alone = fit(cases, RECIPES[WITHOUT])
-        return CueEmotion(fit(known, RECIPES[WITH]) if known else alone, alone)
+        return CueEmotion(fit(known, REAL_EMOTION) if known else alone, alone)
 
     def open(self) -> Annotator:
         """Read the heads.

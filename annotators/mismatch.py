@@ -2,7 +2,7 @@
 
 The acoustic model learned from adults, so children's and emotional voices fit it badly. A clip is therefore heard
 through one of a few shipped linear transforms of its features, whichever makes it fit best; the choice looks
-at the clip only, never at its text. Transforms and rule are written by `annotators.train_mismatch`.
+at the clip only, never at its text. Transforms and rules are written by `annotators.train_mismatch`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ import numpy as np
 from annotators.mismatch_acoustics import AcousticModel, Transform, features
 from annotators.mismatch_align import Evidence, Pronunciations, weigh
 
-SHIPPED_RULE = Path(__file__).parent / "data" / "mismatch_rule.json"
-MEASURES = ("absent", "second_absent", "replaced", "inserted", "inserted_inside")
-_EVERY = 4  # frames; the choice of a transform needs no more of them
+SHIPPED_RULES = Path(__file__).parent / "data" / "mismatch_rules.json"
+MEASURES = {
+    "clip": ("second_absent", "quarter_absent", "replaced", "typical_rate"),
+    "word": ("absent", "replaced", "inserted", "inserted_inside"),
+}
+"""Of damage to much of a clip and of damage to a word: each kind has a rule of its own."""
 RANGE = (0.0, 4.0)  # of a standardised measure: one bad clip among the good ones must not bend the rule
+_EVERY = 4  # frames; the choice of a transform needs no more of them
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Log odds of a mismatch = intercept + sum of weight * clip((measure - middle) / scale, RANGE).
+    """Log odds of one kind of damage = intercept + sum of weight * clip((measure - middle) / scale, RANGE).
 
     Attributes:
         intercept: In log odds.
@@ -37,34 +41,42 @@ class Rule:
     scale: Mapping[str, float]
     weight: Mapping[str, float]
 
-    def probability(self, measures: Mapping[str, float]) -> float:
-        """Of a mismatch, for measures as from `summarise`."""
-        odds = self.intercept
+    def log_odds(self, measures: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Of damage, for arrays or numbers of measures, named as `summarise` names them; of their shape."""
+        odds = np.asarray(self.intercept)
         for name, weight in self.weight.items():
-            odds += weight * float(np.clip((measures[name] - self.middle[name]) / self.scale[name], *RANGE))
-        return float(1 / (1 + np.exp(-odds)))
+            odds = odds + weight * np.clip((measures[name] - self.middle[name]) / self.scale[name], *RANGE)
+        return odds
 
 
-def read_rule(path: Path = SHIPPED_RULE) -> tuple[Rule, list[Transform]]:
-    """The rule of a file, and its transforms of the features."""
+def mismatch_log_odds(rules: Mapping[str, Rule], measures: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Log odds of a mismatch of any kind: the odds of the kinds add up."""
+    return np.logaddexp.reduce([rule.log_odds(measures) for rule in rules.values()])
+
+
+def read_rules(path: Path = SHIPPED_RULES) -> tuple[dict[str, Rule], list[Transform]]:
+    """The rules of a file, by kind of damage, and its transforms of the features."""
     document = json.loads(path.read_text(encoding="utf-8"))
-    rule = Rule(document["intercept"], *(document[name] for name in ("middle", "scale", "weight")))
-    return rule, [Transform(np.array(t["matrix"]), np.array(t["offset"])) for t in document["transforms"].values()]
+    rules = {kind: Rule(**rule) for kind, rule in document["rules"].items()}
+    return rules, [Transform(np.array(t["matrix"]), np.array(t["offset"])) for t in document["transforms"].values()]
 
 
 def summarise(evidence: Evidence) -> dict[str, float]:
-    """The measures of a clip, by name; each is a gain of its worst word or boundary.
+    """The measures of a clip, by name. Gains are divided by the clip's pace, as they grow with it.
 
-    `absent`, `replaced`, `inserted`: the largest gain, for the pace of the clip. `second_absent`: the second largest,
-    as damage to more than a word has two. `inserted_inside`: the largest between words, over that of the
-    middle boundary; breath and the like stand before and after the words.
+    `absent`, `replaced`, `inserted`: the largest gain. `second_absent`: the second largest. `quarter_absent`: what a
+    quarter of the words exceed. `typical_rate`: the median gain of `replaced`, per frame of the word.
+    `inserted_inside`: the largest between words over that of the middle boundary, in all; breath and the like stand
+    before and after the words.
     """
     pace = max(evidence.pace, 1.0)
     inside = evidence.inserted[1:-1] if len(evidence.inserted) > 2 else evidence.inserted
     return {
         "absent": float(evidence.absent.max() / pace),
-        "second_absent": float(np.sort(evidence.absent)[-2:].min()),
+        "second_absent": float(np.sort(evidence.absent)[-2:].min() / pace),
+        "quarter_absent": float(np.quantile(evidence.absent, 0.75) / pace),
         "replaced": float(evidence.replaced.max() / pace),
+        "typical_rate": float(np.median(evidence.replaced / np.maximum(evidence.num_frames, 1))),
         "inserted": float(evidence.inserted.max() / pace),
         "inserted_inside": float(inside.max() - np.median(evidence.inserted)),
     }
@@ -95,17 +107,17 @@ def best_features(model: AcousticModel, cepstra: np.ndarray, transforms: Sequenc
 
 
 class MismatchDetector:
-    """The acoustic model and the rule in memory; no state from one clip to the next."""
+    """The acoustic model and the rules in memory; no state from one clip to the next."""
 
-    def __init__(self, acoustic_model: Path, rule: Path = SHIPPED_RULE) -> None:
+    def __init__(self, acoustic_model: Path, rules: Path = SHIPPED_RULES) -> None:
         """Read both.
 
         Args:
             acoustic_model: Folder of a `ptm` model of pocketsphinx.
-            rule: JSON as `annotators.train_mismatch` writes it.
+            rules: JSON as `annotators.train_mismatch` writes it.
         """
         self.model = AcousticModel(acoustic_model)
-        self._rule, self._transforms = read_rule(rule)
+        self._rules, self._transforms = read_rules(rules)
 
     def probability(self, cepstra: np.ndarray, words: Pronunciations) -> float:
         """Probability that a clip does not say just these words, where every second clip does not.
@@ -120,4 +132,6 @@ class MismatchDetector:
         if not words or not all(words):
             return 1.0
         evidence = weigh(self.model, best_features(self.model, cepstra, self._transforms), words)
-        return 1.0 if evidence is None else self._rule.probability(summarise(evidence))
+        if evidence is None:
+            return 1.0
+        return float(1 / (1 + np.exp(-mismatch_log_odds(self._rules, summarise(evidence)))))

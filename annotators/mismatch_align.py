@@ -34,12 +34,14 @@ class Evidence:
         absent: Gain if a word is left out, (num_words,); negative where the word is heard.
         replaced: Gain if any phones stand in a word's place, (num_words,).
         inserted: Gain if any phones stand before a word or at the end, (num_words + 1,).
+        num_frames: Duration of each word, a pause beside it included or not, in frames, (num_words,).
         pace: Frames per phone of the middle word. Gains grow with it.
     """
 
     absent: np.ndarray
     replaced: np.ndarray
     inserted: np.ndarray
+    num_frames: np.ndarray
     pace: float
 
 
@@ -196,10 +198,11 @@ def weigh(model: AcousticModel, features: np.ndarray, words: Pronunciations) -> 
     left = _boundaries(chain.mirrored(), states[::-1, ::-1], silence[::-1])[::-1, ::-1]
     looped = _after_loop(begun, phones)
     whole = begun[-1, -1]
-    times = (begun + left).argmax(axis=0)
+    num_frames = np.diff((begun + left).argmax(axis=0))
     return Evidence(
         absent=(begun[:, :-1] + left[:, 1:]).max(axis=0) - whole,
         replaced=(looped[:, :-1] + left[:, 1:]).max(axis=0) - whole,
         inserted=(looped + left).max(axis=0) - whole,
-        pace=float(np.median(np.diff(times) / shortest)),
+        num_frames=num_frames,
+        pace=float(np.median(num_frames / shortest)),
     )

@@ -3,9 +3,9 @@
 The model hears windows of 9.01 s. The published front end doubles a shorter clip until it fills one, and then rates a
 window at each second of what came out: up to nine windows of one clip over and over. Here such a clip is repeated to
 fill one window, which is rated once (`windows: one`). The score then depends on where the window cuts the repeated
-clip: over 28 clips of 1.5 to 2.6 s it differed from the published mean by 0.04 on average and 0.14 at most in `ovrl`, and
-their mean by 0.004, at a seventh of the cost. `windows: published` gives the published mean; of its windows, those that
-begin at the same place of the clip are rated once.
+clip: over 28 clips of 1.5 to 2.6 s it differed from the published mean by 0.04 on average and 0.14 at most in
+`ovrl`, and their mean by 0.004, at a seventh of the cost. `windows: published` gives the published mean; of its
+windows, those that begin at the same place of the clip are rated once.
 """
 
 from __future__ import annotations

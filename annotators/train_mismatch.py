@@ -1,8 +1,8 @@
-"""Fit transforms and rule of `annotators.mismatch` on a folder of clips that say their texts.
+"""Fit transforms and rules of `annotators.mismatch` on a folder of clips that say their texts.
 
 `python -m annotators.train_mismatch CLIPS` reads `CLIPS/labels.csv` (columns `file`, `text`, `speaker`, `age`,
-`gender`), damages clips and texts in every way of `annotators.mismatch_corruptions`, and writes the rule. The
-shipped one is fitted on synthesised voices of the training split, so that no recording of a person is in it.
+`gender`), damages clips and texts in every way of `annotators.mismatch_corruptions`, and writes the rules. The
+shipped ones are fitted on synthesised voices of the training split, so that no recording of a person is in it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import argparse
 import csv
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,10 @@ import soundfile
 from scipy.optimize import minimize
 from scipy.stats import rankdata
 
-from annotators.mismatch import MEASURES, RANGE, SHIPPED_RULE, best_features, summarise
+from annotators.mismatch import MEASURES, RANGE, SHIPPED_RULES, Rule, best_features, mismatch_log_odds, summarise
 from annotators.mismatch_acoustics import AcousticModel, Transform, features
 from annotators.mismatch_align import Pronunciations, align, weigh
-from annotators.mismatch_corruptions import pairs
+from annotators.mismatch_corruptions import TEXT, pairs
 from annotators.pocketsphinx import PocketsphinxRecognizer, model_folder
 from annotators.text import normalise
 from manifests.errors import UserError
@@ -32,10 +32,10 @@ _LOG = logging.getLogger(__name__)
 _COLUMNS = {"file", "text", "speaker", "age", "gender"}
 _ROUNDS, _STEPS = 2, 12  # of aligning and of fitting a transform; more gains less than 0.1 % in likelihood
 _FOLDS = 5
-_RIDGE = 1.0  # on standardised measures, in pairs
+_RIDGES = {"clip": 0.02, "word": 1.0}  # the less, the surer of what is easily told
 _ABOUT = (
-    "Log odds of a mismatch = intercept + sum of weight * clip((measure - middle) / scale, 0, 4), of features through "
-    "one of the transforms; written by annotators.train_mismatch."
+    "Log odds of each kind of damage = intercept + sum of weight * clip((measure - middle) / scale, 0, 4), of features "
+    "through one of the transforms; the odds of both kinds add up. Written by annotators.train_mismatch."
 )
 
 
@@ -126,54 +126,62 @@ def _likeliest(model: AcousticModel, plain: np.ndarray, senones: np.ndarray, sta
     return Transform(matrix.detach().numpy().astype(np.float64), offset.detach().numpy().astype(np.float64))
 
 
-def measure(model: AcousticModel, transforms: Sequence[Transform], found: Sequence[Pair]) -> np.ndarray:
-    """Measures (num_pairs, len(MEASURES)); NaN for clips that are too short for their words."""
-    rows = []
+def measure(
+    model: AcousticModel, transforms: Sequence[Transform], found: Sequence[Pair]
+) -> tuple[dict[str, np.ndarray], list[Pair]]:
+    """Measures by name, each (num_measured,), and the pairs that have them: others are too short for their words."""
+    rows, kept = [], []
     for pair in found:
         evidence = weigh(model, best_features(model, pair.cepstra, transforms), pair.words)
-        values = summarise(evidence) if evidence else dict.fromkeys(MEASURES, np.nan)
-        rows.append([values[name] for name in MEASURES])
-    return np.array(rows)
+        if evidence:
+            rows.append(summarise(evidence))
+            kept.append(pair)
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}, kept
 
 
-def fit_rule(measures: np.ndarray, kinds: Sequence[str]) -> dict[str, object]:
+def fit_rules(measures: Mapping[str, np.ndarray], kinds: Sequence[str]) -> dict[str, Rule]:
+    """A rule for damage to the clip as a whole, and one for damage to a word.
+
+    Args:
+        measures: By name, each (num_pairs,).
+        kinds: (num_pairs,); `clean` or the damage.
+    """
+    names = np.array(kinds)
+    rules = {}
+    for kind, used in MEASURES.items():
+        wanted = np.isin(names, TEXT) == (kind == "word")
+        chosen = wanted | (names == "clean")
+        rules[kind] = fit_rule({name: measures[name][chosen] for name in used}, names[chosen].tolist(), _RIDGES[kind])
+    return rules
+
+
+def fit_rule(measures: Mapping[str, np.ndarray], kinds: Sequence[str], ridge: float) -> Rule:
     """Logistic regression in which clean and damaged pairs count alike, and so does every kind of damage.
 
     Weights are kept from below zero: more evidence must never make a mismatch less likely.
 
     Args:
-        measures: float64 (num_pairs, len(MEASURES)) without NaN.
+        measures: Those to use by name, each (num_pairs,).
         kinds: (num_pairs,); `clean` or the damage.
-
-    Returns:
-        `intercept`, and `middle`, `scale` and `weight` by measure.
+        ridge: On the weights of standardised measures, in pairs.
     """
-    names = np.array(kinds)
+    names, table = np.array(kinds), np.column_stack(list(measures.values()))
     clean = names == "clean"
-    middle = np.median(measures[clean], axis=0)
-    scale = np.quantile(measures[clean], 0.9, axis=0) - middle
-    inputs = np.column_stack([np.ones(len(names)), np.clip((measures - middle) / scale, *RANGE)])
+    middle = np.median(table[clean], axis=0)
+    scale = np.quantile(table[clean], 0.9, axis=0) - middle
+    inputs = np.column_stack([np.ones(len(names)), np.clip((table - middle) / scale, *RANGE)])
     share = {kind: float(np.mean(names == kind)) for kind in set(kinds)}
     weight = np.array([1 / share[kind] / (1 if kind == "clean" else len(share) - 1) for kind in names])
     weight *= len(names) / weight.sum()
     sign = np.where(clean, -1.0, 1.0)
 
     def loss(beta: np.ndarray) -> float:
-        return float(weight @ np.logaddexp(0, -sign * (inputs @ beta)) + _RIDGE / 2 * (beta[1:] ** 2).sum())
+        return float(weight @ np.logaddexp(0, -sign * (inputs @ beta)) + ridge / 2 * (beta[1:] ** 2).sum())
 
-    bounds = [(None, None)] + [(0, None)] * len(MEASURES)
+    bounds = [(None, None)] + [(0, None)] * len(measures)
     intercept, *weights = minimize(loss, np.zeros(len(bounds)), method="L-BFGS-B", bounds=bounds).x
-    table = {"middle": middle, "scale": scale, "weight": weights}
-    return {
-        "intercept": round(float(intercept), 4),
-        **{name: dict(zip(MEASURES, np.round(values, 4).tolist(), strict=True)) for name, values in table.items()},
-    }
-
-
-def log_odds(measures: np.ndarray, rule: dict) -> np.ndarray:
-    """Log odds (num_pairs,) of a mismatch by a rule of `fit_rule`."""
-    middle, scale, weight = (np.array([rule[key][name] for name in MEASURES]) for key in ("middle", "scale", "weight"))
-    return rule["intercept"] + np.clip((measures - middle) / scale, *RANGE) @ weight
+    columns = (dict(zip(measures, np.round(values, 4).tolist(), strict=True)) for values in (middle, scale, weights))
+    return Rule(round(float(intercept), 4), *columns)
 
 
 def roc_auc(damaged: np.ndarray, clean: np.ndarray) -> float:
@@ -183,25 +191,24 @@ def roc_auc(damaged: np.ndarray, clean: np.ndarray) -> float:
     return float((ranks[:size].sum() - size * (size + 1) / 2) / (size * len(clean)))
 
 
-def held_out_auc(
-    measures: np.ndarray, kinds: Sequence[str], speakers: Sequence[str], folds: int = 5
-) -> dict[str, float]:
+def held_out_auc(measures: Mapping[str, np.ndarray], kinds: Sequence[str], speakers: Sequence[str]) -> dict[str, float]:
     """Area under the ROC curve by kind of damage, of rules that were fitted without the speaker."""
     order = {name: number % _FOLDS for number, name in enumerate(sorted(set(speakers)))}
     fold = np.array([order[name] for name in speakers])
     names, scores = np.array(kinds), np.zeros(len(kinds))
     for number in range(_FOLDS):
         out = fold == number
-        scores[out] = log_odds(measures[out], fit_rule(measures[~out], names[~out].tolist()))
+        rules = fit_rules({name: values[~out] for name, values in measures.items()}, names[~out].tolist())
+        scores[out] = mismatch_log_odds(rules, {name: values[out] for name, values in measures.items()})
     clean = scores[names == "clean"]
     return {kind: round(roc_auc(scores[names == kind], clean), 4) for kind in dict.fromkeys(kinds) if kind != "clean"}
 
 
 def main() -> None:
-    """Fit on a folder and write transforms and rule, with what they were fitted on."""
-    parser = argparse.ArgumentParser(description="Fit the mismatch rule on clips that say their texts.")
+    """Fit on a folder and write transforms and rules, with what they were fitted on."""
+    parser = argparse.ArgumentParser(description="Fit the mismatch rules on clips that say their texts.")
     parser.add_argument("clips", type=Path, help="folder with labels.csv and the clips that it names")
-    parser.add_argument("--out", type=Path, default=SHIPPED_RULE, help="file to write (the shipped rule)")
+    parser.add_argument("--out", type=Path, default=SHIPPED_RULES, help="file to write (the shipped rules)")
     parser.add_argument("--source", default="", help="one line on where the clips come from, kept in the file")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -214,17 +221,15 @@ def main() -> None:
     groups = sorted({pair.group for pair in clean})
     transforms = {group: fit_transform(model, [pair for pair in clean if pair.group == group]) for group in groups}
     _LOG.info("fitted transforms of %s", ", ".join(groups))
-    measures = measure(model, list(transforms.values()), found)
-    whole = np.isfinite(measures.sum(axis=1))  # the others are mismatches without a rule
-    kept = [pair for pair, use in zip(found, whole, strict=True) if use]
+    measures, kept = measure(model, list(transforms.values()), found)
     kinds, speakers = [pair.kind for pair in kept], [pair.speaker for pair in kept]
     document = {
         "about": _ABOUT,
         "source": args.source,
         "clips": len(clean),
         "speakers": len(set(speakers)),
-        "held_out_speaker_auc": held_out_auc(measures[whole], kinds, speakers),
-        **fit_rule(measures[whole], kinds),
+        "held_out_speaker_auc": held_out_auc(measures, kinds, speakers),
+        "rules": {kind: asdict(rule) for kind, rule in fit_rules(measures, kinds).items()},
         "transforms": {
             group: {"matrix": t.matrix.tolist(), "offset": t.offset.tolist()} for group, t in transforms.items()
         },

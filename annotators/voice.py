@@ -44,7 +44,9 @@ class _VoiceConfig(AnnotatorConfig):
     """What gender and age share."""
 
     licence = "Apache-2.0 (encoder's weights: Resemblyzer; heads: this package)"
-    throughput = Throughput(25.0, "core", "CPU time, clips of 2 to 3 s, one thread, measurements that engines share included")
+    throughput = Throughput(
+        25.0, "core", "CPU time, clips of 2 to 3 s, one thread, measurements that engines share included"
+    )
     head: ClassVar[str]
 
     engine: Literal["voice"] = "voice"

@@ -108,11 +108,15 @@ def render(todo: list[Utterance], config: KokoroConfig, cache: Path) -> list[Ren
             spare = path.with_suffix(".part")
             soundfile.write(spare, speech.samples, speech.sample_rate, format="FLAC", subtype="PCM_16")
             spare.rename(path)
-            print(f"\rspoken {place + 1} of {len(todo)}", end="", flush=True)
+            _tell("spoken", place, len(todo))
         made.append(Rendering(utterance, path))
-    if speaker:
-        print()
     return made
+
+
+def _tell(what: str, place: int, number: int) -> None:
+    """Progress, where somebody looks."""
+    if sys.stdout.isatty():
+        print(f"\r{what} {place + 1} of {number}", end="" if place + 1 < number else "\n", flush=True)
 
 
 def whisper_folder(named: Path | None, python: str, cache: Path) -> tuple[Path | None, str]:
@@ -141,7 +145,9 @@ def _assembled(homes: list[Path], cache: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     parts = sorted(path for home in homes for path in home.rglob("model.bin.part*"))
     if not (folder / "model.bin").is_file():
-        (folder / "model.bin").write_bytes(b"".join(part.read_bytes() for part in parts))
+        spare = folder / "model.bin.part"
+        spare.write_bytes(b"".join(part.read_bytes() for part in parts))
+        spare.rename(folder / "model.bin")
     for home in homes:
         for path in home.rglob("*.json"):
             (folder / path.name).write_bytes(path.read_bytes())
@@ -168,10 +174,9 @@ def transcripts(renderings: list[Rendering], folder: Path, python: str) -> list[
         if not line:
             raise SystemExit(f"whisper stopped with exit code {process.wait()}; its message is above")
         heard.append(json.loads(line))
-        print(f"\rheard {place + 1} of {len(renderings)}", end="", flush=True)
+        _tell("heard", place, len(renderings))
     process.stdin.close()
     process.wait()
-    print()
     return heard
 
 
@@ -205,8 +210,7 @@ def quality(renderings: list[Rendering]) -> dict[str, Any]:
     scores = []
     for place, rendering in enumerate(renderings):
         scores.append(asdict(rater.score(*soundfile.read(rendering.path, dtype="float32"))))
-        print(f"\rrated {place + 1} of {len(renderings)}", end="", flush=True)
-    print()
+        _tell("rated", place, len(renderings))
     out: dict[str, Any] = {}
     for name in ("ovrl", "sig", "bak"):
         values = [score[name] for score in scores]

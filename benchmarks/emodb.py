@@ -24,7 +24,7 @@ import numpy as np
 
 from annotators import heads
 from annotators.corpora import Case, Sample, read_samples, reference_of
-from annotators.train_heads import RECIPES, train_all
+from annotators.train_heads import REAL_EMOTION, RECIPES, train_all
 from annotators.training import Judged, Recipe, cases_of, fit, judge, temperature_of, thresholds_of
 from manifests.files import write_atomic
 
@@ -137,7 +137,7 @@ def emotion(samples: Sequence[Sample], head: heads.Head) -> dict[str, Any]:
     """Emotion heads on the six shared classes, by how the cues are normalised."""
     chosen = [sample for sample in samples if sample.labels.get("emotion") in SHARED]
     seeds = range(SEEDS)
-    recipe, raw = RECIPES["emotion"], RECIPES["emotion_raw"]
+    recipe, raw = REAL_EMOTION, RECIPES["emotion_raw"]
     main = [retrained(chosen, recipe, seed) for seed in seeds]
     return {
         "protocol": " ".join((__doc__ or "").split("Enrolment: ")[1].split()),
@@ -187,7 +187,7 @@ def main() -> int:
     if not (args.emodb / "labels.csv").is_file():
         print(f"EMO-DB is absent: {args.emodb / 'labels.csv'} does not exist; nothing was measured", file=sys.stderr)
         return 2
-    fitted = train_all(args.synthetic, "synthetic") if args.synthetic else {}
+    fitted = train_all(args.synthetic, "synthetic", ("gender", "emotion")) if args.synthetic else {}
     samples = read_samples(args.emodb)
     result = {
         "heads": f"fitted on {args.synthetic.name}" if args.synthetic else "as shipped",

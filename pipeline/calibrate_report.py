@@ -21,9 +21,8 @@ def summary(document: Mapping[str, Any], slots: Sequence[str]) -> tuple[list[str
         one = document[slot]
         note = [CONSISTENCY] if one["consistency_only"] else []
         note += [one["trained"]] if one["trained"] != "as shipped" else []
-        figures = [
-            f"{one[name]:.3f}" if one["clips"] else "-" for name in ("accuracy", "uar", "uar_shared", "chance", "ece")
-        ]
+        values = [one.get(name) for name in ("accuracy", "uar", "uar_shared", "chance", "ece")]
+        figures = ["-" if value is None else f"{value:.3f}" for value in values]
         rows.append((slot, one["engine"], one["clips"], *figures, "; ".join(note)))
     return headers, rows
 

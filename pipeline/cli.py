@@ -273,7 +273,7 @@ def _finish(out: Path, result: BuildResult, as_json: bool, rounds: int | None = 
     if result.short and rounds is not None:
         labels = ", ".join(map(str, result.short))
         cause = (
-            f"{result.rounds} rounds of top-up are used up; allow more with --rounds"
+            f"the rounds of top-up (--rounds {rounds}) are used up; allow more"
             if result.rounds >= rounds
             else "nothing more is to be had; add scenarios, voices or plan.retries, or loosen select"
         )

@@ -95,7 +95,7 @@ class Tally:
         return sum(one.clips * abs(one.confidence - one.accuracy) for one in self.bins()) / total
 
     def document(self) -> dict[str, Any]:
-        """The scores as JSON; `uar_shared` and `recall_shared` choose among the labels of the corpus alone."""
+        """The scores as JSON; `uar_shared` and `recall_shared` choose among the labels of the corpus (null of one)."""
         out: dict[str, Any] = {"clips": len(self.truths)}
         if self.truths:
             recall, shared = self.recall(), self.recall(self.restricted)
@@ -103,7 +103,7 @@ class Tally:
             out |= {
                 "accuracy": _round(np.mean(right)),
                 "uar": _round(np.mean(list(recall.values()))),
-                "uar_shared": _round(np.mean(list(shared.values()))),
+                "uar_shared": _round(np.mean(list(shared.values()))) if len(shared) > 1 else None,
                 "chance": _round(1 / len(recall)),
                 "ece": _round(self.ece()),
                 "recall": {label: _round(value) for label, value in recall.items()},

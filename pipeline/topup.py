@@ -23,8 +23,8 @@ from pipeline.select import label_of, verdicts
 from pipeline.stages.plan import Plan
 from pipeline.verdict import KEPT, REJECTED
 
-LEAST_YIELD = 0.05
-"""A label that keeps fewer than one in twenty is planned as if it kept that many, or a round could be endless."""
+LEAST_YIELD = 0.1
+"""A label that keeps fewer than one in ten is planned as if it kept that many: one that keeps none may never keep any."""
 
 
 @dataclass(frozen=True)

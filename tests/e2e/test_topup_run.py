@@ -160,7 +160,7 @@ def test_rounds_that_are_used_up_fail_with_the_labels(tone_yaml, tmp_path, chaos
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 1
         assert "(emotion sad 0 of 1, gender male 0 of 2)" in result.stderr
-        assert "2 rounds of top-up are used up; allow more with --rounds" in result.stderr
+        assert "the rounds of top-up (--rounds 2) are used up; allow more" in result.stderr
         assert len(read_topup(out).rounds) == 2
 
 
