@@ -68,7 +68,7 @@ class CueEmotionConfig(AnnotatorConfig):
         return heads.load(WITH).card
 
     def fit(self, examples: Sequence[Example]) -> Annotator:
-        """As the base says, by the recipe for real speech; without any reference the head on the cues as they are serves all clips.
+        """As the base says, by the recipe for real speech; without any reference the weaker head serves all clips.
 
         Raises:
             UserError: The examples are of fewer than two labels.

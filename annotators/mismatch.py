@@ -119,19 +119,21 @@ class MismatchDetector:
         self.model = AcousticModel(acoustic_model)
         self._rules, self._transforms = read_rules(rules)
 
-    def probability(self, cepstra: np.ndarray, words: Pronunciations) -> float:
-        """Probability that a clip does not say just these words, where every second clip does not.
+    def features(self, cepstra: np.ndarray) -> np.ndarray:
+        """Features (3, num_frames, 13) of cepstra (num_frames, 13), through the transform that fits the voice."""
+        return best_features(self.model, cepstra, self._transforms)
+
+    def probability(self, features: np.ndarray, words: Pronunciations) -> float:
+        """Probability that a clip does not say just these words, where about every second clip does not.
 
         Args:
-            cepstra: float32 (num_frames, 13), 100 frames a second, of pocketsphinx.
+            features: As `features` returns them.
             words: Pronunciations of each word, phones of CMUdict without stress.
 
         Returns:
             0 to 1; 1 when there are no words, one cannot be pronounced, or the clip is too short for them.
         """
-        if not words or not all(words):
-            return 1.0
-        evidence = weigh(self.model, best_features(self.model, cepstra, self._transforms), words)
+        evidence = weigh(self.model, features, words) if words and all(words) else None
         if evidence is None:
             return 1.0
         return float(1 / (1 + np.exp(-mismatch_log_odds(self._rules, summarise(evidence)))))

@@ -94,7 +94,7 @@ def render(folder: Path, rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def score(folder: Path, rows: list[dict[str, str]]) -> tuple[list[tuple[str, str, float, float]], float]:
-    """Kind, emotion, mismatch and WER of every clip and damage; and CPU seconds per second of audio."""
+    """Kind, emotion or `child`, mismatch and WER of every clip and damage; and CPU seconds per second of audio."""
     recognizer = PocketsphinxConfig().open()
     texts = [normalise(row["text"], "en").split() for row in rows]
     bank = ScenarioBank.load("en")
@@ -135,7 +135,18 @@ def report(scores: list[tuple[str, str, float, float]]) -> dict[str, object]:
     wer = np.array([row[3] for row in scores])
     by_wer = {kind: round(float(np.mean(wer[kinds == kind] > 0.3)), 4) for kind in dict.fromkeys(kinds)}
     print(f"{'WER 0.3':8}" + "".join(f"{share:12.3f}" for share in by_wer.values()))
-    return {"auc": column, "rejected_above": rejected, "rejected_by_wer_above_0.3": by_wer}
+    voices = np.array([row[1] for row in scores])
+    lost = {}
+    print("clean clips rejected, by voice: mismatch above 0.9, WER above 0.3")
+    for voice in sorted(set(voices)):
+        chosen = (kinds == "clean") & (voices == voice)
+        lost[voice] = {
+            "clips": int(chosen.sum()),
+            "mismatch_above_0.9": round(float(np.mean(values[chosen] > 0.9)), 4),
+            "wer_above_0.3": round(float(np.mean(wer[chosen] > 0.3)), 4),
+        }
+        print(f"{voice:10}", *lost[voice].values())
+    return {"auc": column, "rejected_above": rejected, "rejected_by_wer_above_0.3": by_wer, "clean_rejected": lost}
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ and reply. All stages do the work that they do in a run, on the same rows of the
 embedded annotator, not only those of one run. CPU time is of this process; each stage has seen one row before.
 A reference of each voice is made once a run and not counted here.
 
-    python benchmarks/real_time_factor.py [--run demo] [--rows 12]
+    python benchmarks/real_time_factor.py [--run demo] [--rows 12] [--annotators gender=voice,...]
 """
 
 # ruff: noqa: E402
@@ -35,10 +35,9 @@ from pipeline.audio import decode_flac
 from pipeline.calibrate import choose_annotators
 from pipeline.dag import Dag, build_dag
 from pipeline.stage import REFERENCE
-from pipeline.stages.listen import Annotate, Rate, Transcribe
+from pipeline.stages.listen import Annotate
 from pipeline.stages.mos import Mos
 from pipeline.stages.plan import run_plan
-from pipeline.stages.tokenize import Tokenize
 from pipeline.stages.voices import fold
 
 RESULTS = Path(__file__).parent / "results" / "real_time_factor.json"
@@ -88,35 +87,29 @@ def timed(work: Callable[[Any], Any], items: list[Any]) -> tuple[float, list[Any
     return time.process_time() - started, made
 
 
-def measure(dag: Dag, number: int) -> dict[str, Any]:
+def hears(stage: Any) -> list[str]:
+    """The stages whose audio a stage makes or reads."""
+    if stage.name in SPEECH:
+        return [stage.name]
+    return [name for name in SPEECH if f"{name}.audio" in stage.reads]
+
+
+def measure(dag: Dag, number: int, asked: str | None) -> dict[str, Any]:
     """Everything, as it is written."""
-    rows = planned(dag, number)
-    costs: dict[str, Cost] = {}
-    seconds: dict[str, float] = {}
-    for name in SPEECH:
-        stage = dag.by_name[name]
-        worker = stage.open()
-        cpu_s, made = timed(lambda row, worker=worker: worker.process([row])[0], rows)
-        rows = [_with(row, name, columns) for row, columns in zip(rows, made, strict=True)]
-        seconds[name] = sum(row[f"{name}.seconds"] for row in rows)
-        costs[name] = Cost(cpu_s, seconds[name])
-        print(f"{name}: {cpu_s:.2f} s of CPU for {seconds[name]:.2f} s of audio")
-    query, both = seconds["speak_query"], sum(seconds.values())
-    rows = [{**row, REFERENCE: ""} for row in rows]
-    annotators, skipped = choose_annotators(None, tuple(HEARD))
+    rows = [{**row, REFERENCE: ""} for row in planned(dag, number)]
+    annotators, skipped = choose_annotators(asked, tuple(HEARD))
     mos = DnsmosConfig.model_validate(dag.manifest.mos or {"engine": "dnsmos"})
-    stages: list[tuple[Any, float]] = [
-        (Transcribe(dag.by_name["transcribe"].engine), both),  # type: ignore[attr-defined]
-        (Annotate(tuple(annotators.items())), query),
-        (Rate(dag.by_name["rate"].engine), both),  # type: ignore[attr-defined]
-        (Mos(mos.model_copy(update={"share": 1.0})), both),
-        (Tokenize(dag.by_name["tokenize"].engine), seconds["speak_reply"]),  # type: ignore[attr-defined]
-    ]
-    for stage, audio_s in stages:
-        worker = stage.open()
-        cpu_s, _ = timed(lambda row, worker=worker: worker.process([row])[0], rows)
-        costs[stage.name] = Cost(cpu_s, audio_s)
-        print(f"{stage.name}: {cpu_s:.2f} s of CPU for {audio_s:.2f} s of audio")
+    stages: list[Any] = [dag.by_name[name] for name in (*SPEECH, "transcribe")]
+    stages += [Annotate(tuple(annotators.items())), dag.by_name["rate"]]
+    stages += [Mos(mos.model_copy(update={"share": 1.0})), dag.by_name["tokenize"]]
+    workers = [stage.open() for stage in stages]  # all now, so that what is missing is told before any work
+    costs: dict[str, Cost] = {}
+    for stage, worker in zip(stages, workers, strict=True):
+        cpu_s, made = timed(lambda row, worker=worker: worker.process([row])[0], rows)
+        rows = [_with(row, stage.name, columns) for row, columns in zip(rows, made, strict=True)]
+        costs[stage.name] = Cost(cpu_s, sum(row[f"{name}.seconds"] for row in rows for name in hears(stage)))
+        print(f"{stage.name}: {cpu_s:.2f} s of CPU for {costs[stage.name].audio_s:.2f} s of audio", flush=True)
+    query, reply = (costs[name].audio_s for name in SPEECH)
     alone = {slot: Cost(cpu_s, query) for slot, cpu_s in annotators_alone(annotators, rows).items()}
     spoken = sum(costs[name].cpu_s for name in SPEECH)
     heard = costs["annotate"].cpu_s + costs["rate"].cpu_s + mos.share * costs["mos"].cpu_s
@@ -126,7 +119,7 @@ def measure(dag: Dag, number: int) -> dict[str, Any]:
         "rows": len(rows),
         "mos_share": mos.share,
         "query_s": round(query / len(rows), 2),
-        "reply_s": round((both - query) / len(rows), 2),
+        "reply_s": round(reply / len(rows), 2),
         "stages": {name: _document(cost, len(rows)) for name, cost in costs.items()},
         "annotators": {
             slot: {**_document(cost, len(rows)), "engine": _engine(annotators, slot)} for slot, cost in alone.items()
@@ -174,8 +167,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", default="demo", help="run manifest whose engines and plan are used")
     parser.add_argument("--rows", type=int, default=12)
+    parser.add_argument("--annotators", metavar="FAMILY=ENGINE,...", help="these alone; else every one")
     options = parser.parse_args()
-    result = measure(build_dag(load_run(Path(options.run)), options.run), options.rows)
+    result = measure(build_dag(load_run(Path(options.run)), options.run), options.rows, options.annotators)
     print(f"\n{'':24}{'RTF':>9}{'x real time':>13}{'CPU s a row':>13}")
     for kind in ("stages", "annotators"):
         for name, cost in result[kind].items():

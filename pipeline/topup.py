@@ -24,7 +24,7 @@ from pipeline.stages.plan import Plan
 from pipeline.verdict import KEPT, REJECTED
 
 LEAST_YIELD = 0.1
-"""A label that keeps fewer than one in ten is planned as if it kept that many: one that keeps none may never keep any."""
+"""A label that keeps fewer than one in ten is planned as if it did: one that keeps none may never keep any."""
 
 
 @dataclass(frozen=True)

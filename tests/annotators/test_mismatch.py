@@ -6,12 +6,12 @@ import random
 import numpy as np
 import pytest
 
-from annotators.mismatch import MEASURES, Rule, summarise
+from annotators.mismatch import MEASURES, mismatch_log_odds, read_rules, summarise
 from annotators.mismatch_acoustics import AcousticModel, Transform, features
 from annotators.mismatch_align import align, weigh
 from annotators.mismatch_corruptions import AUDIO, TEXT, corrupt_audio, corrupt_text, pairs
 from annotators.pocketsphinx import model_folder
-from annotators.train_mismatch import fit_rule, held_out_auc, log_odds, roc_auc
+from annotators.train_mismatch import fit_rules, held_out_auc, roc_auc
 
 PHONES = ["A", "B", "C", "D", "SIL"]
 
@@ -151,26 +151,31 @@ def test_auc():
     assert roc_auc(np.array([1.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx(0.625)
 
 
-def test_rule_separates_and_never_punishes_less_evidence():
+def test_rules_separate_and_never_punish_less_evidence():
     rng = np.random.default_rng(3)
-    measures = rng.normal(size=(300, len(MEASURES)))
     kinds = ["clean"] * 150 + ["cut"] * 75 + ["replaced"] * 75
-    measures[150:225, 0] += 6
-    measures[225:, 3] += 6
-    measures[:150, 4] += 1  # grows when all is well: must get no weight
-    rule = fit_rule(measures, kinds)
-    assert min(rule["weight"].values()) == 0 == rule["weight"][MEASURES[4]]
-    odds = log_odds(measures, rule)
+    measures = {name: rng.normal(size=300) for names in MEASURES.values() for name in names}
+    measures["second_absent"][150:225] += 6
+    measures["replaced"][225:] += 6
+    measures["inserted"][:150] += 1  # grows when all is well: must get no weight
+    rules = fit_rules(measures, kinds)
+    assert {kind: tuple(rule.weight) for kind, rule in rules.items()} == MEASURES
+    assert min(min(rule.weight.values()) for rule in rules.values()) == 0 == rules["word"].weight["inserted"]
+    odds = mismatch_log_odds(rules, measures)
     assert roc_auc(odds[150:], odds[:150]) > 0.97
-    whole = Rule(*(rule[name] for name in ("intercept", "middle", "scale", "weight")))
-    shares = [whole.probability(dict(zip(MEASURES, row, strict=True))) for row in measures]
-    assert np.allclose(shares, 1 / (1 + np.exp(-odds)), atol=1e-9)
+    one = {name: values[200] for name, values in measures.items()}
+    assert mismatch_log_odds(rules, one) == pytest.approx(odds[200])
+    assert mismatch_log_odds(rules, one) > max(rule.log_odds(one) for rule in rules.values())  # odds add up
     areas = held_out_auc(measures, kinds, [f"s{n % 10}" for n in range(300)])
     assert list(areas) == ["cut", "replaced"]
     assert min(areas.values()) > 0.95
 
 
-def test_summary_has_every_measure():
-    evidence = weigh(Sounds(), Sounds.say("ABCDA"), spell("AB C DA"))  # type: ignore[arg-type]
-    assert evidence
-    assert tuple(summarise(evidence)) == MEASURES
+def test_shipped_rules_know_every_measure_and_one_word_has_them_all():
+    rules, transforms = read_rules()
+    assert {kind: tuple(rule.weight) for kind, rule in rules.items()} == MEASURES
+    assert all(transform.matrix.shape == (13, 13) and transform.offset.shape == (13,) for transform in transforms)
+    for said, text in (("ABCDA", "AB C DA"), ("AB", "AB")):
+        evidence = weigh(Sounds(), Sounds.say(said), spell(text))  # type: ignore[arg-type]
+        assert evidence
+        assert np.isfinite(mismatch_log_odds(rules, summarise(evidence)))  # type: ignore[arg-type]
