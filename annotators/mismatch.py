@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Rule:
     scale: Mapping[str, float]
     weight: Mapping[str, float]
 
-    def log_odds(self, measures: Mapping[str, np.ndarray]) -> np.ndarray:
+    def log_odds(self, measures: Mapping[str, Any]) -> np.ndarray:
         """Of damage, for arrays or numbers of measures, named as `summarise` names them; of their shape."""
         odds = np.asarray(self.intercept)
         for name, weight in self.weight.items():
@@ -49,7 +50,7 @@ class Rule:
         return odds
 
 
-def mismatch_log_odds(rules: Mapping[str, Rule], measures: Mapping[str, np.ndarray]) -> np.ndarray:
+def mismatch_log_odds(rules: Mapping[str, Rule], measures: Mapping[str, Any]) -> np.ndarray:
     """Log odds of a mismatch of any kind: the odds of the kinds add up."""
     return np.logaddexp.reduce([rule.log_odds(measures) for rule in rules.values()])
 

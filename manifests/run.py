@@ -119,6 +119,9 @@ class SelectConfig(Strict):
 
     query_wer_max: Limit = 0.3
     reply_wer_max: Limit = 0.3
+    query_mismatch_max: Limit = 0.9
+    """Greatest probability that the query says something else than its text, where the recognizer tells."""
+    reply_mismatch_max: Limit = 0.9
     query_seconds: tuple[Limit, Limit] = (0.2, 30.0)
     """Shortest and longest query; a speech tokenizer and an encoder take 30 s at most."""
     reply_seconds: tuple[Limit, Limit] = (0.2, 30.0)

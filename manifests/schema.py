@@ -94,9 +94,12 @@ TRANSCRIPT = pa.schema([
     field("query_transcript", pa.string(), "what was heard in the query"),
     field("query_wer", pa.float64(), "word error rate of the query against its text", "ratio"),
     field("query_cer", pa.float64(), "character error rate of the query against its text", "ratio"),
+    field("query_mismatch", pa.float64(), "probability that the query says something else than its text; null where"
+          " the recognizer does not tell", "0..1", True),
     field("reply_transcript", pa.string(), "what was heard in the reply"),
     field("reply_wer", pa.float64(), "word error rate of the reply against its text", "ratio"),
     field("reply_cer", pa.float64(), "character error rate of the reply against its text", "ratio"),
+    field("reply_mismatch", pa.float64(), "the same of the reply", "0..1", True),
 ])  # fmt: skip
 
 
@@ -125,6 +128,7 @@ def _quality(role: str) -> list[pa.Field]:
 
 
 QUALITY = pa.schema(_quality("query") + _quality("reply"))
+
 
 def _mos(role: str) -> list[pa.Field]:
     names = {"ovrl": "overall quality", "sig": "quality of the speech itself", "bak": "freedom from background noise"}

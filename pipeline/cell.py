@@ -154,7 +154,7 @@ def _copy_earlier(
     made: dict[int, dict[str, Any]] = {}
     shelves = [ledger, Ledger(stage.shipped)] if stage.shipped else [ledger]
     related = job.related or (job.part,)
-    for shelf, record in ((shelf, record) for shelf in shelves for record in shelf.history(stage.name, related)):
+    for shelf, record in ((place, record) for place in shelves for record in place.history(stage.name, related)):
         if len(made) == len(wanted):
             break
         have = shelf.load(record, ["row_key", "error"])

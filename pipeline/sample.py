@@ -85,6 +85,7 @@ def _utterance(row: Mapping[str, Any], role: str, scored: bool) -> dict[str, Any
         "transcript": row[f"transcribe.{role}_transcript"],
         "wer": round(row[f"transcribe.{role}_wer"], 4),
         "cer": round(row[f"transcribe.{role}_cer"], 4),
+        "mismatch": round(row[f"transcribe.{role}_mismatch"] or 0.0, 4),
         "seconds": round(row[f"speak_{role}.seconds"], 4),
         "sample_rate": row[f"speak_{role}.sample_rate"],
         "quality": {name: round(row[f"rate.{role}_{name}"], 4) for name in _QUALITY},

@@ -17,6 +17,8 @@ _LIMITS = (
     # reason, column, what the value must be, key of the manifest, how it is shown
     ("query_wer", "transcribe.query_wer", "<=", "query_wer_max", ".3f"),
     ("reply_wer", "transcribe.reply_wer", "<=", "reply_wer_max", ".3f"),
+    ("query_mismatch", "transcribe.query_mismatch", "<=", "query_mismatch_max", ".3f"),
+    ("reply_mismatch", "transcribe.reply_mismatch", "<=", "reply_mismatch_max", ".3f"),
     ("query_seconds", "speak_query.seconds", "in", "query_seconds", ".2f"),
     ("reply_seconds", "speak_reply.seconds", "in", "reply_seconds", ".2f"),
     ("query_speech_ratio", "rate.query_speech_ratio", ">=", "speech_ratio_min", ".3f"),
@@ -28,7 +30,7 @@ _LIMITS = (
     ("query_mos", "mos.query_ovrl", ">=", "mos_min", ".2f"),
     ("reply_mos", "mos.reply_ovrl", ">=", "mos_min", ".2f"),
 )
-_OPTIONAL = ("mos.",)
+_OPTIONAL = ("mos.", "transcribe.query_mismatch", "transcribe.reply_mismatch")
 """Columns that may be absent from a good row; what is absent never rejects."""
 
 

@@ -27,7 +27,7 @@ class Transcribe(EngineStage):
     engine: RecognizerConfig
 
     name = "transcribe"
-    version = 2
+    version = 3
     reads = (
         "script.query_text",
         "speak_query.audio",
@@ -57,7 +57,12 @@ class TranscribeWorker(RowWorker):
             if role == "query":
                 samples = without(samples, rate, row["speak_query.event_start"], row["speak_query.event_end"])
             heard = self.recognizer.transcribe(samples, rate, row[f"script.{role}_text"], row["plan.language"])
-            out |= {f"{role}_transcript": heard.text, f"{role}_wer": heard.wer, f"{role}_cer": heard.cer}
+            out |= {
+                f"{role}_transcript": heard.text,
+                f"{role}_wer": heard.wer,
+                f"{role}_cer": heard.cer,
+                f"{role}_mismatch": None if math.isnan(heard.mismatch) else heard.mismatch,
+            }
         return out
 
 

@@ -48,7 +48,6 @@ BAD_RUNS = [
     ({"language": "fr"}, ("language", "fr", "en")),
     ({"language": "en", "speak_query": {"engine": "kokro"}}, ("speak_query.engine", "kokro", "kokoro")),
     ({"speak_query": {"engine": "tone", "speed": 2}}, ("speak_query.speed",)),
-    ({"speak_query": {"engine": "kokoro"}}, ("plan.quotas.event", "kokoro")),
     ({"speak_reply": {"engine": "tone", "voice": "nobody"}}, ("speak_reply.voice", "nobody", "t_reply_f")),
     ({"transcribe": {"engine": "pocketsphinx"}, "language": "zh"}, ("zh", "en")),
     ({"select": {"agree": ["age"]}, "annotate": {}}, ("select.agree", "age")),

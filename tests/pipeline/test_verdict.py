@@ -50,6 +50,8 @@ GOOD: dict[str, Any] = {
     "speak_reply.seconds": 4.0,
     "transcribe.query_wer": 0.1,
     "transcribe.reply_wer": 0.1,
+    "transcribe.query_mismatch": 0.2,
+    "transcribe.reply_mismatch": None,
     "annotate.heard_age": "old",
     "annotate.heard_gender": "male",
     "annotate.heard_emotion": "sad",
@@ -62,6 +64,8 @@ GOOD: dict[str, Any] = {
 MISSES = [
     ("transcribe.query_wer", 0.3, "query_wer 0.300 > 0.25"),
     ("transcribe.reply_wer", 1.5, "reply_wer 1.500 > 0.5"),
+    ("transcribe.query_mismatch", 0.95, "query_mismatch 0.950 > 0.9"),
+    ("transcribe.reply_mismatch", 0.91, "reply_mismatch 0.910 > 0.9"),
     ("speak_query.seconds", 0.25, "query_seconds 0.25 not in 0.5..10"),
     ("speak_query.seconds", 10.5, "query_seconds 10.50 not in 0.5..10"),
     ("speak_reply.seconds", 0.9, "reply_seconds 0.90 not in 1..20"),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annotators.clip import Clip
 from annotators.base import Quality
 from annotators.level import LevelConfig
 from annotators.text import normalise
@@ -117,7 +118,7 @@ def test_any_text_is_read_back_byte_for_byte(text: str, seed: int, language: str
 def test_every_label_is_read_back_with_certainty(labels: dict[str, str], text: str, seed: int, strength: float) -> None:
     samples = spoken(text, seed, intensity=strength, **labels)
     for family, value in labels.items():
-        label = ToneLabelConfig(family=family).open().annotate(samples, tonecode.SAMPLE_RATE)
+        label = ToneLabelConfig(family=family).open().annotate(Clip(samples, tonecode.SAMPLE_RATE))
         assert label.value == value
         assert math.isclose(sum(label.probabilities.values()), 1.0)
         if value != NONE or family == "event":
@@ -134,7 +135,7 @@ def test_every_label_is_read_back_with_certainty(labels: dict[str, str], text: s
 @pytest.mark.parametrize("num", [1, 1920, 16_000])
 def test_silence_has_no_label_and_no_words(family: str, num: int) -> None:
     silence = np.zeros(num, np.float32)
-    label = ToneLabelConfig(family=family).open().annotate(silence, tonecode.SAMPLE_RATE)
+    label = ToneLabelConfig(family=family).open().annotate(Clip(silence, tonecode.SAMPLE_RATE))
     assert label.value == NONE
     assert len(label.probabilities) == len(CUES[family]) + (family == "event")
     assert math.isclose(sum(label.probabilities.values()), 1.0)
@@ -173,7 +174,7 @@ def test_what_is_no_number_is_refused_by_all_that_listen(bad: float, place: int)
     samples[place] = bad
     for listen in (
         wer,
-        lambda wave: ToneLabelConfig(family="age").open().annotate(wave, tonecode.SAMPLE_RATE),
+        lambda wave: ToneLabelConfig(family="age").open().annotate(Clip(wave, tonecode.SAMPLE_RATE)),
         lambda wave: rater.rate(wave, tonecode.SAMPLE_RATE),
         lambda wave: encode_flac(wave, tonecode.SAMPLE_RATE),
     ):
@@ -205,7 +206,7 @@ def test_a_waveform_survives_tokens(text: str, seed: int) -> None:
     assert 0 <= tokens.min() <= tokens.max() < codec.codebook_size
     again = codec.decode(tokens)
     assert bytes(read_symbols(again.samples, again.sample_rate)[4:].tolist()).decode() == text
-    label = ToneLabelConfig(family="emotion").open().annotate(again.samples, again.sample_rate)
+    label = ToneLabelConfig(family="emotion").open().annotate(Clip(again.samples, again.sample_rate))
     assert label.value == "sad"
 
 
