@@ -60,8 +60,8 @@ class CueEmotionConfig(AnnotatorConfig):
         return [*heads.problems(WITH, WITHOUT), *encoder.problems()]
 
     def thresholds(self) -> dict[str, float]:
-        """Of the head with the reference, as held on speakers that it had not seen."""
-        return dict(heads.load(WITH).thresholds)
+        """None: ten judged clips an emotion do not hold one; a run calibrates its own where it has the rows."""
+        return {}
 
     def card(self) -> Mapping[str, Any]:
         """What the head with the reference was trained on; the other one was trained on the same clips."""

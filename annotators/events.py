@@ -165,7 +165,7 @@ class EventDetectorConfig(AnnotatorConfig):
 
     role = "annotator.event"
     licence: ClassVar[str] = "as this package (code and coefficients)"
-    throughput: ClassVar[Throughput] = Throughput(120.0, "core", "CPU time, sentences of 2 to 5 s, one thread, busy machine")
+    throughput: ClassVar[Throughput] = Throughput(120.0, "core", "CPU time, sentences of 2 to 5 s, one thread")
     consistency_only: ClassVar[bool] = True
 
     engine: Literal["events"] = "events"

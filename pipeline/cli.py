@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import cli_calibrate
+from pipeline import cli_calibrate, cli_ingest
 
 if TYPE_CHECKING:
     from pipeline.build import BuildResult
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_calibrate.app, name="calibrate")
+app.add_typer(cli_ingest.app, name="ingest")
 
 Run = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="Run manifest: a file, or the name of a shipped one.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Run folder: the one given to build --out.")]

@@ -60,7 +60,7 @@ def test_config():
     assert config.role == "annotator.emotion"
     assert config.needs_reference
     assert config.problems() == []
-    assert set(config.thresholds()) == set(EMOTIONS)
+    assert config.thresholds() == {}, "too few clips were judged to hold one"
     assert "cues-" in config.revision()
     assert config.card()["corpora"]
 
