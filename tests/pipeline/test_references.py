@@ -124,7 +124,7 @@ def test_takes_that_cannot_be_spoken_are_counted_and_left_out(tone_yaml, tmp_pat
     assert sum(failed.values()) > 0
     for row in annotated(out):
         assert row["takes"] == EMOTIONS - failed[row["query_voice"]]
-    assert dict((name, bad) for name, _, _, bad in status(out).stages)["voices"] == sum(failed.values())
+    assert {name: bad for name, _, _, bad in status(out).stages}["voices"] == sum(failed.values())
 
 
 def test_cells_that_ship_are_copied(tone_yaml, tmp_path, chaos, monkeypatch):

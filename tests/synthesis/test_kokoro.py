@@ -282,11 +282,10 @@ def test_intensity_is_heard(heard) -> None:
     [
         ({"text": "你好"}, "characters"),
         ({"text": "word " * 300}, "too long"),
-        ({"voice": "zf_xiaobei"}, "no voice"),
+        ({"voice": "xf_nobody"}, "no voice"),
         ({"gender": "male"}, "cannot speak as"),
         ({"voice": "am_adam", "age": "child", "gender": "male"}, "cannot speak as"),
         ({"language": "zh"}, "speaks en"),
-        ({"event": "laugh"}, "sound events"),
         ({"emotion": "bored"}, "no emotion"),
     ],
 )

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotators.clip import Clip
 from annotators.base import Quality
+from annotators.clip import Clip
 from annotators.level import LevelConfig
 from annotators.text import normalise
 from annotators.tone import ToneLabelConfig, ToneRecognizerConfig, read_symbols
