@@ -185,19 +185,23 @@ def _process(
         out = worker.process(batch)
         if len(out) != len(batch):
             raise ValueError(f"the engine gave {len(out)} results for {len(batch)} rows")
-        checked = [_checked(stage, result) for result in out]
+        checked = [_failed(result) if isinstance(result, Exception) else _checked(stage, result) for result in out]
     except UserError:
         raise
     except Exception as error:
         if len(places) == 1:
-            trace = "".join(traceback.format_exception(error))[-_MAX_TEXT:]
-            yield places[0], _Failure(type(error).__name__, _plain(str(error)[:1000]), _plain(trace))
+            yield places[0], _failed(error)
             return
         half = len(places) // 2
         yield from _process(worker, stage, rows, places[:half], crumb)
         yield from _process(worker, stage, rows, places[half:], crumb)
         return
     yield from zip(places, checked, strict=True)
+
+
+def _failed(error: Exception) -> _Failure:
+    trace = "".join(traceback.format_exception(error))[-_MAX_TEXT:]
+    return _Failure(type(error).__name__, _plain(str(error)[:1000]), _plain(trace))
 
 
 def _plain(text: str) -> str:

@@ -18,7 +18,7 @@ from pipeline.stage import REFERENCE, Stage
 from pipeline.stages.listen import Annotate, Rate, Transcribe
 from pipeline.stages.mos import Mos
 from pipeline.stages.plan import Plan
-from pipeline.stages.script import BankConfig, Script
+from pipeline.stages.script import Script
 from pipeline.stages.speak import SpeakQuery, SpeakReply
 from pipeline.stages.tokenize import Tokenize
 from pipeline.stages.voices import Voices
@@ -72,8 +72,7 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
         "scenarios": manifest.plan.scenarios,
         "openers": manifest.plan.openers,
     }
-    bank_engine = resolve("script", script_section, file, ("script",))
-    assert isinstance(bank_engine, BankConfig), "the only script engine yet"
+    writer: Any = resolve("script", script_section, file, ("script",))
     query: Any = resolve("speaker", manifest.speak_query, file, ("speak_query",))
     reply_section = {key: value for key, value in manifest.speak_reply.items() if key != "voice"}
     reply: Any = resolve("speaker", reply_section, file, ("speak_reply",))
@@ -89,7 +88,7 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
     planner = Planner(
         manifest=manifest,
         file=str(file),
-        bank=bank_engine.bank,
+        bank=writer.bank,
         voices=_voices(query, "query", manifest.plan.voices),
         reply_voices=_voices(reply, "reply"),
         reply_voice=manifest.speak_reply.get("voice"),
@@ -100,7 +99,7 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
     annotate = Annotate(annotators)
     mos: Any = resolve("mos", manifest.mos, file, ("mos",)) if manifest.mos else None
     stages = (
-        Script(bank_engine),
+        Script(writer),
         SpeakQuery(query),
         SpeakReply(reply),
         Transcribe(recognizer),

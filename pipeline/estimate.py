@@ -18,8 +18,8 @@ from pipeline.dag import Dag
 from pipeline.grid import SHARD, Grid, pool_of
 from pipeline.planner import Block
 from pipeline.stages.mos import Mos
-from pipeline.stages.script import Script, ScriptWorker
 from pipeline.stages.voices import Voices
+from pipeline.writers.bank import BankWriter
 
 _SAMPLE_ROWS = 400  # dialogues composed to learn how long the texts are
 _FLAC_RATIO = 0.6  # of PCM_16, measured on speech; a little more than it usually takes
@@ -107,16 +107,14 @@ def _take_hours(dag: Dag, stage: Voices) -> float:
 def _mean_chars(dag: Dag) -> tuple[float, float]:
     """Mean length of query and reply text, over the first rows of every label cell."""
     planner = dag.planner
-    script = dag.by_name["script"]
-    assert isinstance(script, Script)
-    worker = ScriptWorker(script.engine.bank)
+    writer = BankWriter(planner.bank, "")  # stands in for any other, which would cost money to ask
     names = ["id", "turn", *[f"plan.{name}" for name in PLAN.names]]
     counts = planner.counts
     totals = [0.0, 0.0]
     for (task, label), count in counts.items():
         index = [cell.name for cell in planner.cells[task]].index(label)
         rows = planner.rows(Block(task, index, 0, min(count, max(1, _SAMPLE_ROWS // len(counts)))))
-        texts = [worker.make(dict(zip(names, row, strict=True))) for row in rows]
+        texts = [writer.compose(dict(zip(names, row, strict=True))) for row in rows]
         for place, role in enumerate(("query_text", "reply_text")):
             totals[place] += count * sum(len(text[role]) for text in texts) / len(texts)
     return totals[0] / planner.num_dialogues, totals[1] / planner.num_dialogues

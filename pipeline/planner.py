@@ -263,7 +263,7 @@ class Planner:
         """Draw a block: tuples of `id`, `turn` and the columns of `schema.PLAN`, in that order."""
         cell = self.cells[block.task][block.index]
         draws = self._draws(block)
-        units, seeds, pairs = self._units(block.task, cell.name, draws)
+        units, seeds, pairs, contrasts = self._units(block.task, cell.name, draws)
         splits = self._draw_splits(units)
         scenario_of: list[Scenario] = [None] * len(units)  # type: ignore[list-item]
         voice_of: list[Voice] = [None] * len(units)  # type: ignore[list-item]
@@ -293,10 +293,16 @@ class Planner:
                 "task": block.task,
                 "language": self.manifest.language,
                 "source": "synthetic",
+                "query_language": self.manifest.language,
+                "recording": "",
+                "transcript": "",
                 "scenario": scenario.id,
                 "scenario_hash": self._scenario_hashes[scenario.id],
                 "topic": scenario.topic,
                 "slots": canonical_json(scenario.fill(fills[n] % scenario.num_queries)).decode(),
+                "followup": "",
+                "earlier": "[]",
+                "contrast": contrasts[n],
                 "pair": pairs[n],
                 "cues": cues,
                 "age": labels.get("age", voice.age),
@@ -319,8 +325,9 @@ class Planner:
 
     def _units(
         self, task: str, name: str, draws: list[tuple[int, int, int]]
-    ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Per row: the seed that a contrastive pair shares, the row's own seed, and the pair's name if both are in.
+    ) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
+        """Per row: the seed that a contrastive pair shares, the row's own seed, and the pair's name and the other
+        row's cues as JSON if both are in.
 
         A retry shares all but its own seed with the row of its number: scenario, slots, voice, split and pair.
         """
@@ -329,7 +336,8 @@ class Planner:
         # With an odd number of labels one of them has no partner in each round.
         odd = len(rivals) / (len(rivals) - 1) if len(rivals) > 1 and len(rivals) % 2 else 1.0
         share = min(1.0, self.manifest.plan.contrastive * odd)
-        units, seeds, pairs = [], [], []
+        cues = {cell.name: canonical_json(dict(cell.cues)).decode() for cell in self.cells[task]}
+        units, seeds, pairs, contrasts = [], [], [], []
         for number, attempt, _ in draws:
             other = None
             if int((number + 1) * share + 0.5) > int(number * share + 0.5):
@@ -344,7 +352,8 @@ class Planner:
             units.append(seed_of(*unit))
             seeds.append(seed_of(self.manifest.seed, task, name, number, *again))
             pairs.append(content_hash(list(unit), 12) if present else "")
-        return np.array(units, np.uint64), np.array(seeds, np.int64), pairs
+            contrasts.append(cues[rivals[other]] if present and other is not None else "{}")
+        return np.array(units, np.uint64), np.array(seeds, np.int64), pairs, contrasts
 
     def _draw_splits(self, units: np.ndarray) -> np.ndarray:
         shares = np.cumsum([self.manifest.plan.splits.get(split, 0.0) for split in SPLITS])

@@ -34,6 +34,8 @@ def sample_json(dag: Dag, turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "task": first["plan.task"],
         "language": first["plan.language"],
         "source": first["plan.source"],
+        "query_language": first["plan.query_language"],
+        "recording": first["plan.recording"],
         "pair": first["plan.pair"],
         "num_turns": first["plan.num_turns"],
         "turns": [_turn(row, dag.manifest.slots, dag.manifest.mos is not None) for row in turns],
@@ -72,6 +74,7 @@ def _turn(row: Mapping[str, Any], slots: Sequence[str], scored: bool) -> dict[st
             "token_rate": row["tokenize.token_rate"],
             "codebook_size": row["tokenize.codebook_size"],
         },
+        "think_text": row["script.think_text"],
         "think_tag": render_tag(row["script.query_text"], requested, row["script.reply_emotion"]),
         "seeds": {stage: seed_of(name, turn, stage) for stage in ("script", "speak_query", "speak_reply")},
     }
@@ -82,6 +85,7 @@ def _utterance(row: Mapping[str, Any], role: str, scored: bool) -> dict[str, Any
     mos = {name: round(row[f"mos.{role}_{name}"] or 0.0, 3) for name in _MOS} if scored else {}
     return {
         "text": row[f"script.{role}_text"],
+        "spoken": row[f"script.{role}_spoken"],
         "transcript": row[f"transcribe.{role}_transcript"],
         "wer": round(row[f"transcribe.{role}_wer"], 4),
         "cer": round(row[f"transcribe.{role}_cer"], 4),

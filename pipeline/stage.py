@@ -24,11 +24,11 @@ REFERENCE = "voices.reference"
 class Worker(Protocol):
     """Holds the model of one stage; opened once a process."""
 
-    def process(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """Make the columns that the stage writes, one dict a row, in order.
+    def process(self, rows: Sequence[Row]) -> Sequence[dict[str, Any] | Exception]:
+        """Make the columns that the stage writes, one dict a row, in order; or why a row failed.
 
-        A row's result depends on that row alone. An exception for a batch makes the caller halve it, down to
-        the row that fails, which is quarantined.
+        A row's result depends on that row alone. A row that failed is quarantined; an exception for a whole batch
+        makes the caller halve it, down to the row that fails.
         """
         ...
 

@@ -27,12 +27,13 @@ class Transcribe(EngineStage):
     engine: RecognizerConfig
 
     name = "transcribe"
-    version = 3
+    version = 4
     reads = (
-        "script.query_text",
+        "script.query_spoken",
         "speak_query.audio",
-        "script.reply_text",
+        "script.reply_spoken",
         "speak_reply.audio",
+        "plan.query_language",
         "plan.language",
         "speak_query.event_start",
         "speak_query.event_end",
@@ -54,9 +55,10 @@ class TranscribeWorker(RowWorker):
         out: dict[str, Any] = {}
         for role in ROLES:
             samples, rate = decode_flac(row[f"speak_{role}.audio"])
+            language = row["plan.query_language" if role == "query" else "plan.language"]
             if role == "query":
                 samples = without(samples, rate, row["speak_query.event_start"], row["speak_query.event_end"])
-            heard = self.recognizer.transcribe(samples, rate, row[f"script.{role}_text"], row["plan.language"])
+            heard = self.recognizer.transcribe(samples, rate, row[f"script.{role}_spoken"], language)
             out |= {
                 f"{role}_transcript": heard.text,
                 f"{role}_wer": heard.wer,

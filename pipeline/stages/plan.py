@@ -29,7 +29,7 @@ class Plan(Stage):
     planner: Planner
 
     name = "plan"
-    version = 2
+    version = 3
     reads = ()
     writes = schema.PLAN
 

@@ -1,74 +1,55 @@
-"""`script`: the words of query and reply, composed from the scenario bank."""
+"""`script`: the words of query, reply and think text, by the engine that the manifest names."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from manifests import schema
-from manifests.bank import ScenarioBank
-from manifests.engine import EngineConfig, unkeyed
-from manifests.errors import UserError
-from manifests.ids import seed_of
-from pipeline.stage import EngineStage, Row, RowWorker
-
-
-class BankConfig(EngineConfig):
-    """Composes replies from parts that were written by hand, one for each cue."""
-
-    role = "script"
-    licence = "Apache-2.0"
-
-    engine: Literal["bank"] = "bank"
-    language: str = "en"
-    scenarios: Path | None = unkeyed(None, "Set from plan.scenarios; its content is in the revision.")
-    openers: Path | None = unkeyed(None, "Set from plan.openers; likewise.")
-
-    @cached_property
-    def bank(self) -> ScenarioBank:
-        """The bank, read once."""
-        return ScenarioBank.load(self.language, self.scenarios, self.openers)
-
-    def revision(self) -> str:
-        return f"bank/{self.bank.content_hash()}"
-
-    def open(self) -> ScenarioBank:
-        return self.bank
+from manifests.spoken import spoken
+from pipeline.stage import EngineStage, Row
+from pipeline.writers.base import ScriptConfig, Writer
 
 
 @dataclass(frozen=True)
 class Script(EngineStage):
-    """Write each turn's query and reply."""
+    """Write each turn's query, reply and think text, and how query and reply are spoken."""
 
-    engine: BankConfig
+    engine: ScriptConfig
 
     name = "script"
-    version = 1
+    version = 2
     reads = (
-        "plan.scenario", "plan.slots", "plan.cues", "plan.age", "plan.gender", "plan.emotion", "plan.event",
+        "plan.scenario", "plan.topic", "plan.slots", "plan.followup", "plan.earlier", "plan.contrast", "plan.pair",
+        "plan.cues", "plan.age", "plan.gender", "plan.emotion", "plan.event", "plan.intensity", "plan.language",
+        "plan.query_language", "plan.source", "plan.transcript",
     )  # fmt: skip
     writes = schema.SCRIPT
+
+    @property
+    def batch_rows(self) -> int:
+        return self.engine.batch_rows
 
     def open(self) -> ScriptWorker:
         return ScriptWorker(self.engine.open())
 
 
-class ScriptWorker(RowWorker):
-    """Composes row by row; a dialogue's draws are its own."""
+class ScriptWorker:
+    """Asks the writer, and says how its texts are spoken."""
 
-    def __init__(self, bank: ScenarioBank) -> None:
-        self.bank = bank
-        self.scenarios = {scenario.id: scenario for scenario in bank.scenarios}
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
 
-    def make(self, row: Row) -> dict[str, Any]:
-        """Texts of one turn."""
-        scenario = self.scenarios.get(row["plan.scenario"])
-        if scenario is None:
-            raise UserError(f"the scenario {row['plan.scenario']!r} was planned but is not in the bank any more")
-        slots = json.loads(row["plan.slots"])
-        cues = {family: row[f"plan.{family}"] for family in row["plan.cues"]}
-        reply, emotion = self.bank.compose(scenario, slots, cues, seed_of(row["id"], row["turn"], "script"))
-        return {"query_text": scenario.query_text(slots), "reply_text": reply, "reply_emotion": emotion}
+    def process(self, rows: Sequence[Row]) -> list[dict[str, Any] | Exception]:
+        """See `Worker.process`."""
+        return [_spoken(row, out) for row, out in zip(rows, self.writer.write(rows), strict=True)]
+
+
+def _spoken(row: Row, out: dict[str, Any] | Exception) -> dict[str, Any] | Exception:
+    if isinstance(out, Exception):
+        return out
+    return out | {
+        "query_spoken": spoken(out["query_text"], row["plan.query_language"]),
+        "reply_spoken": spoken(out["reply_text"], row["plan.language"]),
+    }

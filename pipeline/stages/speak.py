@@ -41,17 +41,17 @@ class SpeakQuery(_Speak):
     """Speak each query in a voice that carries the requested cues."""
 
     name = "speak_query"
-    version = 2
+    version = 3
     reads = (
-        "script.query_text", "plan.language", "plan.query_voice", "plan.query_recipe", "plan.age", "plan.gender",
-        "plan.emotion", "plan.event", "plan.intensity", "plan.split",
+        "script.query_spoken", "plan.query_language", "plan.query_voice", "plan.query_recipe", "plan.age",
+        "plan.gender", "plan.emotion", "plan.event", "plan.intensity", "plan.split",
     )  # fmt: skip
     writes = pa.schema([*schema.SPEECH, *schema.EVENT])
 
     def utterance(self, row: Row) -> Utterance:
         return Utterance(
-            text=row["script.query_text"],
-            language=row["plan.language"],
+            text=row["script.query_spoken"],
+            language=row["plan.query_language"],
             voice=row["plan.query_voice"],
             recipe=row["plan.query_recipe"],
             age=row["plan.age"],
@@ -69,14 +69,14 @@ class SpeakReply(_Speak):
     """Speak each reply in the assistant's voice, with the reply's emotion."""
 
     name = "speak_reply"
-    version = 1
+    version = 2
     writes = schema.SPEECH
-    reads = ("script.reply_text", "script.reply_emotion", "plan.language", "plan.reply_voice")
+    reads = ("script.reply_spoken", "script.reply_emotion", "plan.language", "plan.reply_voice")
 
     def utterance(self, row: Row) -> Utterance:
         emotion, intensity = REPLY_STYLES[row["script.reply_emotion"]]
         return Utterance(
-            text=row["script.reply_text"],
+            text=row["script.reply_spoken"],
             language=row["plan.language"],
             voice=row["plan.reply_voice"],
             emotion=emotion,

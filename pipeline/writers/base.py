@@ -1,0 +1,53 @@
+"""The protocol of a writer: plan rows in, texts out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from manifests.bank import ScenarioBank
+from manifests.engine import EngineConfig, unkeyed
+
+
+class Writer(Protocol):
+    """A loaded engine. What it writes for a row depends on that row alone."""
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | Exception]:
+        """Write some rows: the columns of `schema.SCRIPT` for each, in order, or why that row failed."""
+        ...
+
+
+class ScriptConfig(EngineConfig):
+    """Config of a writer; every one starts from the scenario bank, which the plan is drawn from."""
+
+    role = "script"
+
+    language: str = "en"
+    scenarios: Path | None = unkeyed(None, "Set from plan.scenarios; its content is in the revision.")
+    openers: Path | None = unkeyed(None, "Set from plan.openers; likewise.")
+
+    @cached_property
+    def bank(self) -> ScenarioBank:
+        """The bank, read once."""
+        return ScenarioBank.load(self.language, self.scenarios, self.openers)
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows that `write` is given at once."""
+        return 1
+
+    def open(self) -> Writer:
+        raise NotImplementedError
+
+
+def requested_cues(row: Mapping[str, Any]) -> dict[str, str]:
+    """The cues that a row's reply must answer to, by family."""
+    return {family: row[f"plan.{family}"] for family in row["plan.cues"]}
+
+
+def slots_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """The scenario's slots as filled in a row."""
+    return json.loads(row["plan.slots"])
