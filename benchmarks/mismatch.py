@@ -30,6 +30,7 @@ from annotators.text import normalise
 from annotators.train_mismatch import roc_auc
 from manifests.bank import REPLY_KINDS, ScenarioBank
 from manifests.labels import EMOTIONS
+from manifests.run import SelectConfig
 from manifests.voices import VoiceTable
 from synthesis.base import Utterance
 from synthesis.kokoro import KokoroConfig
@@ -40,6 +41,9 @@ _SEEDS = {TRAIN: 1, HELD_OUT: 2}
 COARSE = ("other_text", *AUDIO)
 REPLIES = 4  # every so manieth text is a reply, which are longer than queries
 THRESHOLDS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
+RATES = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+"""Limits of the word error rate, beside the default of `select.query_mismatch_max`."""
+BESIDE = SelectConfig().query_mismatch_max
 
 
 def choose(splits: tuple[str, ...], count: int) -> list[dict[str, str]]:
@@ -124,17 +128,21 @@ def report(scores: list[tuple[str, str, float, float]]) -> dict[str, object]:
     for kind, value in column["mismatch"].items():
         print(f"{kind:16}{value:14.4f}{column['wer'][kind]:10.4f}")
     values = np.array([row[2] for row in scores])
-    rejected = {
-        f"{limit:g}": {kind: round(float(np.mean(values[kinds == kind] > limit)), 4) for kind in dict.fromkeys(kinds)}
-        for limit in THRESHOLDS
-    }
+    rejected = {f"{limit:g}": _shares(kinds, values > limit) for limit in THRESHOLDS}
     print("share rejected above a mismatch of")
     print(f"{'':8}" + "".join(f"{kind:>12}" for kind in dict.fromkeys(kinds)))
     for limit, shares in rejected.items():
         print(f"{limit:8}" + "".join(f"{share:12.3f}" for share in shares.values()))
     wer = np.array([row[3] for row in scores])
-    by_wer = {kind: round(float(np.mean(wer[kinds == kind] > 0.3)), 4) for kind in dict.fromkeys(kinds)}
-    print(f"{'WER 0.3':8}" + "".join(f"{share:12.3f}" for share in by_wer.values()))
+    print(f"share rejected above a WER, alone and beside a mismatch of {BESIDE:g}")
+    alone, beside = (
+        {f"{rate:g}": _shares(kinds, (wer > rate) | other) for rate in RATES} for other in (False, values > BESIDE)
+    )
+    for rate in alone:
+        print(
+            f"{rate:8}"
+            + "".join(f"{a:6.3f}{b:6.3f}" for a, b in zip(alone[rate].values(), beside[rate].values(), strict=True))
+        )
     voices = np.array([row[1] for row in scores])
     lost = {}
     print("clean clips rejected, by voice: mismatch above 0.9, WER above 0.3")
@@ -146,7 +154,18 @@ def report(scores: list[tuple[str, str, float, float]]) -> dict[str, object]:
             "wer_above_0.3": round(float(np.mean(wer[chosen] > 0.3)), 4),
         }
         print(f"{voice:10}", *lost[voice].values())
-    return {"auc": column, "rejected_above": rejected, "rejected_by_wer_above_0.3": by_wer, "clean_rejected": lost}
+    return {
+        "auc": column,
+        "rejected_above": rejected,
+        "rejected_by_wer_above": alone,
+        "rejected_by_wer_above_or_mismatch": beside,
+        "clean_rejected": lost,
+    }
+
+
+def _shares(kinds: np.ndarray, rejected: np.ndarray) -> dict[str, float]:
+    """Share of the clips of each kind that are rejected."""
+    return {kind: round(float(np.mean(rejected[kinds == kind])), 4) for kind in dict.fromkeys(kinds)}
 
 
 def main() -> None:

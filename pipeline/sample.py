@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from pipeline.dag import Dag
 
 _MOS = ("ovrl", "sig", "bak")
+UNMEASURED = -1.0
+"""Stands in a shard's JSON, which has no nulls, for a score that was not measured: no score is negative."""
 _QUALITY = ("speech_ratio", "speech_seconds", "lead_seconds", "clipped_ratio", "snr_db", "rms_dbfs")
 
 
@@ -81,20 +84,23 @@ def _turn(row: Mapping[str, Any], slots: Sequence[str], scored: bool) -> dict[st
 
 
 def _utterance(row: Mapping[str, Any], role: str, scored: bool) -> dict[str, Any]:
-    # A row outside of the sample has a score of 0, which no opinion score can be: JSON of shards has no nulls.
-    mos = {name: round(row[f"mos.{role}_{name}"] or 0.0, 3) for name in _MOS} if scored else {}
+    mos = {name: _score(row[f"mos.{role}_{name}"], 3) for name in _MOS} if scored else {}
     return {
         "text": row[f"script.{role}_text"],
         "spoken": row[f"script.{role}_spoken"],
         "transcript": row[f"transcribe.{role}_transcript"],
         "wer": round(row[f"transcribe.{role}_wer"], 4),
         "cer": round(row[f"transcribe.{role}_cer"], 4),
-        "mismatch": round(row[f"transcribe.{role}_mismatch"] or 0.0, 4),
+        "mismatch": _score(row[f"transcribe.{role}_mismatch"], 4),
         "seconds": round(row[f"speak_{role}.seconds"], 4),
         "sample_rate": row[f"speak_{role}.sample_rate"],
         "quality": {name: round(row[f"rate.{role}_{name}"], 4) for name in _QUALITY},
         **({"mos": mos} if scored else {}),
     }
+
+
+def _score(value: float | None, digits: int) -> float:
+    return UNMEASURED if value is None or math.isnan(value) else round(value, digits)
 
 
 def _heard(row: Mapping[str, Any], slot: str) -> dict[str, Any]:

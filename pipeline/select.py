@@ -31,7 +31,7 @@ from pipeline.stages.plan import pipeline_options
 from pipeline.thresholds import Thresholds, held_out, report, rules_of
 from pipeline.verdict import KEPT, Rules, comparable, judge, judged_columns, requested
 
-VERSION = 2
+VERSION = 3
 
 Records = Mapping[int, Mapping[str, CellRecord]]
 """Committed cells by part and stage; the stages in their order, for the first error of a row is the one named."""

@@ -37,7 +37,7 @@ from pipeline.select import Records, kept_ids, point_current, set_aside, verdict
 if TYPE_CHECKING:
     from pipeline.dag import Dag
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -299,5 +299,6 @@ def describe(dag: Dag, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "licences": {
             **{stage.name: [engine.licence for engine in stage.engines] for stage in dag.stages},
             "voices": dag.planner.licences,
+            "events": list(dag.by_name["speak_query"].engine.event_licences),  # type: ignore[attr-defined]
         },
     }

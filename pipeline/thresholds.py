@@ -173,7 +173,7 @@ def count_part(
 ) -> None:
     """Add the held-out rows of one part to a histogram."""
     heard = [f"annotate.heard_{slot}{tail}" for slot in slots for tail in ("", "_p")]
-    families = {family_of(slot) for slot in slots} - {"speakers"}
+    families = {"age", *map(family_of, slots)} - {"speakers"}
     columns = ["plan.round", *sorted(f"plan.{family}" for family in families), *heard]
     rows, errors = join_rows(ledger, [cells["plan"], cells["annotate"]], columns)
     for row, error in zip(rows, errors, strict=True):

@@ -96,6 +96,11 @@ class SpeakerConfig(EngineConfig):
         """Languages and labels that this engine renders."""
         raise NotImplementedError
 
+    @property
+    def event_licences(self) -> tuple[str, ...]:
+        """Licences of the recorded sound events that it puts into speech; they hold for the dataset too."""
+        return ()
+
     def has_voice(self, voice: str, recipe: str = "") -> bool:
         """Whether the engine can speak as a voice of a table; every one, unless the engine knows better."""
         return True

@@ -50,6 +50,11 @@ class EventRenderer:
         """Events that it renders."""
         return tuple(self._table)
 
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Of the recordings; empty where there are none."""
+        return self._bank.licences if self._bank else ()
+
     def revision(self) -> str:
         """Changes with the table, the recordings and this code."""
         bank = f"/bank-{self._bank.revision()}" if self._bank else ""

@@ -81,6 +81,10 @@ class KokoroConfig(SpeakerConfig):
     def voices(self) -> str:
         return "kokoro"
 
+    @property
+    def event_licences(self) -> tuple[str, ...]:
+        return open_events(self.cues, self.events).licences
+
     def has_voice(self, voice: str, recipe: str = "") -> bool:
         try:
             find(voice, recipe)

@@ -42,7 +42,7 @@ def counted(rows: Rows) -> np.ndarray:
     """The histogram of (probability, agrees) of one label."""
     histogram: Histogram = {}
     for sure, agrees in rows:
-        row = {"plan.gender": "male" if agrees else "female", "annotate.heard_gender": "male"}
+        row = {"plan.age": "adult", "plan.gender": "male" if agrees else "female", "annotate.heard_gender": "male"}
         count_row(histogram, {**row, "annotate.heard_gender_p": sure}, ["gender"])
     return histogram.get(("gender", "male"), np.zeros((2, len(EDGES)), np.int64))
 

@@ -161,6 +161,23 @@ def test_nothing_asked_is_nothing_to_agree_with_except_for_events(heard: str) ->
     assert judge([row], "", STRICT) == (REJECTED, ["event_disagrees heard sigh, asked none"])
 
 
+@pytest.mark.parametrize(("asked", "heard"), [("male", "female"), ("female", "male"), ("male", NONE)])
+def test_a_childs_gender_is_not_compared(asked: str, heard: str) -> None:
+    rules = replace(
+        changed(agree=("gender",)),
+        slots=("gender", "gender_2"),
+        thresholds={slot: dict.fromkeys(CUES["gender"], 0.8) for slot in ("gender", "gender_2")},
+    )
+    labels = {
+        f"annotate.heard_{slot}{tail}": value for slot in rules.slots for tail, value in (("", heard), ("_p", 0.5))
+    }
+    child = {**GOOD, **labels, "plan.age": "child", "plan.gender": asked}
+    assert judge([child], "", rules) == (KEPT, [])
+    for age in ("adult", "old", NONE):
+        reasons = judge([{**child, "plan.age": age}], "", rules)[1]
+        assert [reason.split()[0] for reason in reasons] == ["gender_disagrees", "gender_2_disagrees"]
+
+
 def test_an_unsure_wrong_label_is_one_reason() -> None:
     row = {**GOOD, "annotate.heard_age": "child", "annotate.heard_age_p": 0.1}
     assert judge([row], "", STRICT)[1] == ["age_disagrees heard child, asked old"]
