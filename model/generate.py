@@ -122,10 +122,11 @@ class Generator:
         device = ids_BL.device
         x_BLD = self.model.embed(ids_BL, self._heard(prompts))
         positions_BL = (mask_BL.cumsum(1) - 1).clamp(min=0)
-        cache: Any = DynamicCache(config=self.model.decoder.config)
+        decoder: Any = self.model.decoder
+        cache: Any = DynamicCache(config=decoder.config)
         draws = [torch.Generator().manual_seed(sampling.seed + number) for number in range(len(prompts))]
         while any(phases.kind != DONE for phases in followers):
-            hidden_BLD = self.model.decoder(
+            hidden_BLD = decoder(
                 inputs_embeds=x_BLD, attention_mask=mask_BL, position_ids=positions_BL, past_key_values=cache,
                 use_cache=True,
             ).last_hidden_state  # fmt: skip

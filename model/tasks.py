@@ -45,7 +45,7 @@ class Speech:
 
 @dataclass(frozen=True)
 class Interleaved:
-    """The reply as text and speech by turns: so many text tokens, so many speech tokens, then the rest of the speech."""
+    """The reply by turns: so many text tokens, so many speech tokens, at last the rest of the speech."""
 
     text: int = 6
     speech: int = 18
@@ -72,16 +72,14 @@ class Task:
 
 
 SYSTEM = {
-    "understand": "You are a listener. Say what was said in the recording and how.",
-    "chat": "You are a kind voice assistant. Answer in text to what the user says and to how it is said.",
-    "speak": "You are a kind voice assistant. Answer in text and then in speech to what the user says and to how it is"
-    " said.",
-    "stream": "You are a kind voice assistant. Answer in text and speech by turns to what the user says and to how it is"
-    " said.",
-    "think": "You are a kind voice assistant. First think about what the user says and how it is said, then answer in"
-    " text and in speech.",
-    "think_stream": "You are a kind voice assistant. First think about what the user says and how it is said, then"
-    " answer in text and speech by turns.",
+    "understand": "You are a listener.",
+    "chat": "You are a kind voice assistant. Answer in text to what the user says and how.",
+    "speak": "You are a kind voice assistant. Answer in text and then in speech to what the user says and how.",
+    "stream": "You are a kind voice assistant. Answer in text and speech by turns to what the user says and how.",
+    "think": "You are a kind voice assistant. First think about what the user says and how, then answer in text and"
+    " in speech.",
+    "think_stream": "You are a kind voice assistant. First think about what the user says and how, then answer in text"
+    " and speech by turns.",
     "read": "You are a speaker. Say the text aloud.",
     "text": "You are a kind assistant. Answer the user.",
 }

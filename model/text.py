@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from manifests.errors import UserError
 from manifests.labels import CUES, REPLY_EMOTIONS
-from manifests.think import THINK_END, THINK_START
+from manifests.think import THINK_END, THINK_START, render_tag
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -81,7 +81,9 @@ class TextTokenizer:
 
     def decode(self, ids: list[int]) -> str:
         """The text of some ids, marks included."""
-        return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        text = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str), "one list of ids gives one text"
+        return text
 
 
 def bank_texts() -> Iterator[str]:
@@ -99,7 +101,7 @@ def bank_texts() -> Iterator[str]:
         for values in bank.openers.values():
             for opener in values.values():
                 yield from opener.openers
-    yield "heard: | age= | gender= | emotion= | sound= | reply_emotion=; answer with both the words and the voice in mind"
+    yield render_tag("", {}, "neutral")
 
 
 def train_tokenizer(size: int = VOCABULARY) -> str:
