@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.encoder import EncoderLayer, length_mask
+from model.encoder import Count, EncoderLayer, length_mask
 
 STRIDES = (1, 2, 2)
 _KERNEL = 3
@@ -30,8 +30,8 @@ class AdapterConfig:
     dropout: float = 0.1
 
 
-def num_embeddings(num_states: int) -> int:
-    """Embeddings of so many encoder states: causal convolutions round up at each halving."""
+def num_embeddings(num_states: Count) -> Count:
+    """Embeddings of so many encoder states, a number or an array: causal convolutions round up at each halving."""
     for stride in STRIDES:
         num_states = (num_states + stride - 1) // stride
     return num_states

@@ -35,10 +35,12 @@ class Batch:
     mel_ATM: Tensor
     frames_A: Tensor
     num_sequences: int
+    skipped: tuple[str, ...] = ()
+    """Items that were planned for the batch and cannot be used, each with the reason."""
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on another device."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "num_sequences"}
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
         return replace(self, **{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})
 
     @property

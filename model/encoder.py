@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from model.features import N_MELS
 
 Activation = Callable[[Tensor], Tensor]
+Count = TypeVar("Count", int, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ def sinusoids(length: int, dim: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-def num_states(num_frames: int) -> int:
-    """Encoder states of so many mel frames."""
+def num_states(num_frames: Count) -> Count:
+    """Encoder states of so many mel frames; a number or an array of them."""
     return (num_frames + 1) // 2
 
 
