@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,7 +37,10 @@ class Lengths:
 class Dataset(Protocol):
     """Items by number; an item is a dialogue at one of its turns."""
 
-    lengths: Lengths
+    @property
+    def lengths(self) -> Lengths:
+        """Of every item."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -96,8 +98,8 @@ class ShardDataset:
     def load(self, item: int, audio: bool = True) -> Sample:
         """See `Dataset.load`."""
         member, last = self._items[item]
-        shard, _, first, offset, size = self._members[member].tolist()
-        document = json.loads(self._read(shard, offset, size))
+        shard, _, first, *_ = self._members[member].tolist()
+        document = json.loads(self.document(item))
         turns = []
         for number, turn in enumerate(document["turns"][: int(last) + 1]):
             query, tokens = self._places[first + 2 * number : first + 2 * number + 2].tolist()
@@ -105,6 +107,11 @@ class ShardDataset:
             codes = np.load(io.BytesIO(self._read(shard, *tokens)), allow_pickle=False)
             turns.append(_turn(turn, mel, codes))
         return Sample(f"{document['id']}.{last}", tuple(turns))
+
+    def document(self, item: int) -> bytes:
+        """The JSON of an item's dialogue."""
+        shard, _, _, offset, size = self._members[self._items[item][0]].tolist()
+        return self._read(shard, offset, size)
 
     def _read(self, shard: int, offset: int, size: int) -> bytes:
         if shard not in self._files:
@@ -183,6 +190,7 @@ class CorpusDataset:
             raise UserError(f"{table}: cannot be read ({error.strerror}); it must list the recordings") from error
         self.rows: list[tuple[str, str, str, dict[str, str]]] = []
         self.left_out = 0
+        self._lengths: Lengths | None = None
         for row in rows:
             labels = {family: _label(family, row.get(family) or "") for family in CUES}
             wanted = speakers is None or row.get("speaker") in speakers
@@ -197,8 +205,13 @@ class CorpusDataset:
     def __len__(self) -> int:
         return len(self.rows)
 
-    @cached_property
+    @property
     def lengths(self) -> Lengths:
+        if self._lengths is None:
+            self._lengths = self._measure()
+        return self._lengths
+
+    def _measure(self) -> Lengths:
         import soundfile
 
         seconds = [soundfile.info(self.folder / file).duration for file, *_ in self.rows]
