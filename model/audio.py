@@ -10,6 +10,9 @@ from torch import Tensor
 
 from model.features import N_FFT, SAMPLE_RATE, log_mel, num_frames
 
+_COLOUR_DB = 4.0
+_DB = 40.0  # decibels in one unit of a log-mel feature
+
 
 def waveform(data: bytes) -> Tensor:
     """Mono float32 (num_samples,) at 16 kHz of an encoded recording; levels are not changed.
@@ -47,10 +50,13 @@ def augment(mel_TM: Tensor, rng: np.random.Generator) -> Tensor:
     """Hide parts of a recording: SpecAugment (Park et al. 2019) and spec-substitution, as in the release.
 
     Two bands of up to 10 mels and two stretches of up to 50 frames are set to the mean; up to three stretches of up to
-    30 frames are overwritten by earlier ones. Short recordings lose a quarter of their frames to each at most.
+    30 frames are overwritten by earlier ones. Short recordings lose a quarter of their frames to each at most. Ours
+    besides: a gain and a tilt of up to 4 dB each, as microphones and rooms have them, and a shift of up to two mels.
     """
-    mel_TM = mel_TM.clone()
     frames, mels = mel_TM.shape
+    gain, tilt = rng.uniform(-_COLOUR_DB, _COLOUR_DB, 2) / _DB
+    mel_TM = mel_TM + (gain + tilt * torch.linspace(-1, 1, mels)).float()
+    mel_TM = mel_TM.roll(int(rng.integers(-2, 3)), dims=1)
     for _ in range(3):
         size = int(rng.integers(0, min(30, frames // 4) + 1))
         end = int(rng.integers(size, frames + 1))

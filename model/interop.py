@@ -1,8 +1,8 @@
 """The released OSUM-EChat checkpoint: its parameter names to ours and back.
 
 The release names its parts `encoder` (WeNet's Whisper encoder), `down_sample_2`, `speech_transformer`,
-`speech_llama_proj`, `llama_model`, `speech_token_emded` and `speech_head`. Values are taken as they are: both sides have
-the same layers in the same order.
+`speech_llama_proj`, `llama_model`, `speech_token_emded` and `speech_head`. Values are taken as they are: both sides
+have the same layers in the same order.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ def wrapped(model: EChat, kind: str, device: torch.device, compiled: bool) -> An
         return model
     if kind == "ddp":
         devices = [device.index] if device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(model, devices, find_unused_parameters=True)
+        # Parts that a batch's tasks do not touch have no gradient; position tables grow with what each process sees.
+        return nn.parallel.DistributedDataParallel(model, devices, find_unused_parameters=True, broadcast_buffers=False)
     if not isinstance(next(model.parameters()), _sharded()):
         from torch.distributed.fsdp import fully_shard
 

@@ -76,7 +76,7 @@ class Phases:
         if self._now == TEXT:
             return [self.text.end] if self.thinking else []
         most, window = self.limits.recent
-        out = [self.vocabulary.edge] if self.turns and not self._text_over else []
+        out = [self.vocabulary.edge] if self.turns and self._opened and not self._text_over else []
         for token in set(self.speech[-2 * window :]):
             slack = 2 if token in self.limits.silence else 1
             run = 0

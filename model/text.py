@@ -67,7 +67,7 @@ class TextTokenizer:
 
     def _mark(self, text: str) -> int:
         ids = self.encode(text)
-        if len(ids) != 1:
+        if len(ids) != 1 or self.decode(ids) != text:
             raise UserError(f"the tokenizer has no token {text}: use one of a chat model in ChatML, such as Qwen2.5")
         return ids[0]
 

@@ -46,6 +46,7 @@ class _Window:
     places: int = 0
     padding: float = 0.0
     batches: int = 0
+    steps: int = 0
     waited: float = 0.0
     started: float = field(default_factory=time.perf_counter)
 
@@ -216,6 +217,7 @@ class Trainer:
         )
 
     def _count(self, window: _Window, group: list[Batch], loss: float, targets: int, waited: float) -> None:
+        window.steps += 1
         window.loss += loss * targets
         window.targets += targets
         window.waited += waited
@@ -233,7 +235,10 @@ class Trainer:
             "stage": stage.name, "step": self.progress.step, "steps": stage.steps, "total": self.progress.total,
             "epoch": self.progress.data.epoch, "loss": window.loss / window.targets, "lr": lr, "gradient": norm,
             "tokens_per_s": rate_, "padding": window.padding / window.batches,
-            "loader_wait": window.waited / seconds, "skipped": sum(self.skipped.values()), "time": time.time(),
+            "loader_wait": window.waited / seconds,
+            "left_s": (stage.steps - self.progress.step) * seconds / max(1, window.steps),
+            "skipped": sum(self.skipped.values()),
+            "time": time.time(),
         }  # fmt: skip
         peak = peak_flops(self.device)
         if peak:
