@@ -47,16 +47,25 @@ def frames_of(seconds: float) -> int:
 
 
 def augment(mel_TM: Tensor, rng: np.random.Generator) -> Tensor:
+    """A recording as another microphone might have taken it, with parts of it hidden."""
+    return masked(recoloured(mel_TM, rng), rng)
+
+
+def recoloured(mel_TM: Tensor, rng: np.random.Generator) -> Tensor:
+    """Another gain and tilt, of up to 4 dB each, and all of it up to two mels higher or lower."""
+    gain, tilt = rng.uniform(-_COLOUR_DB, _COLOUR_DB, 2) / _DB
+    colour_M = torch.from_numpy(gain + tilt * np.linspace(-1, 1, mel_TM.shape[1])).float()
+    return (mel_TM + colour_M).roll(int(rng.integers(-2, 3)), dims=1)
+
+
+def masked(mel_TM: Tensor, rng: np.random.Generator) -> Tensor:
     """Hide parts of a recording: SpecAugment (Park et al. 2019) and spec-substitution, as in the release.
 
     Two bands of up to 10 mels and two stretches of up to 50 frames are set to the mean; up to three stretches of up to
-    30 frames are overwritten by earlier ones. Short recordings lose a quarter of their frames to each at most. Ours
-    besides: a gain and a tilt of up to 4 dB each, as microphones and rooms have them, and a shift of up to two mels.
+    30 frames are overwritten by earlier ones. Short recordings lose a quarter of their frames to each at most.
     """
+    mel_TM = mel_TM.clone()
     frames, mels = mel_TM.shape
-    gain, tilt = rng.uniform(-_COLOUR_DB, _COLOUR_DB, 2) / _DB
-    mel_TM = mel_TM + (gain + tilt * torch.linspace(-1, 1, mels)).float()
-    mel_TM = mel_TM.roll(int(rng.integers(-2, 3)), dims=1)
     for _ in range(3):
         size = int(rng.integers(0, min(30, frames // 4) + 1))
         end = int(rng.integers(size, frames + 1))

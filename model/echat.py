@@ -64,9 +64,10 @@ def preset(name: str, codebook_size: int | None = None) -> ModelConfig:
     if name == "nano":
         return ModelConfig(
             codebook_size or 1024,
-            EncoderConfig(dim=128, layers=3, heads=4, ffn_dim=384, dropout=0.1),
-            AdapterConfig(layers=1, heads=4, ffn_dim=256, dropout=0.1),
-            qwen2(160, 4, 4, 2, 432, 2048),
+            EncoderConfig(dim=96, layers=2, heads=4, ffn_dim=192, dropout=0.1),
+            AdapterConfig(layers=1, heads=4, ffn_dim=192, dropout=0.1),
+            # The usual 0.02 is for wide models; at this width it would hush every layer.
+            qwen2(128, 2, 4, 2, 256, 2048, initializer_range=0.08),
         )
     if name == "0.5b":
         return ModelConfig(

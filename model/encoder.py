@@ -120,6 +120,13 @@ class WhisperEncoder(nn.Module):
         self.config = config
         self.conv1 = nn.Conv1d(N_MELS, config.dim, 3, padding=1)
         self.conv2 = nn.Conv1d(config.dim, config.dim, 3, stride=2, padding=1)
+        for conv, gain in ((self.conv1, 1.0), (self.conv2, 2.0)):
+            # As loud as the positions that are added, or a model trained from nothing hears those first.
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            with torch.no_grad():
+                conv.weight.mul_(gain)
+            assert conv.bias is not None
+            nn.init.zeros_(conv.bias)
         self.layers = nn.ModuleList(
             EncoderLayer(config.dim, config.heads, config.ffn_dim, config.dropout) for _ in range(config.layers)
         )

@@ -32,7 +32,7 @@ class LoaderConfig:
     tasks: Mapping[str, float]
     """Weights of the tasks; each item draws its own, anew in every epoch."""
     wanted: tuple[str, ...] = WANTED
-    """What the task `understand` asks for."""
+    """What the task `understand` asks for: all of it, or a part."""
     tokens: int = 4000
     """Most places in a batch, padding included."""
     packed: bool = False
@@ -173,16 +173,25 @@ class Loader:
         odds = np.array(list(able.values()), float)
         order = rng.choice(list(able), size=len(able), replace=False, p=odds / odds.sum())
         draw = float(rng.random())
+        wanted = some(self.config.wanted, rng)
         sample = self.dataset.load(item)
         if self.config.augment:
             sample = _augmented(sample, rng)
         problems = []
         for task in order.tolist():
             try:
-                return self.assembler.assemble(sample, task, self.config.wanted, draw)
+                return self.assembler.assemble(sample, task, wanted, draw)
             except ValueError as error:
                 problems.append(f"{task} {error}")
         raise ValueError(f"{sample.id}: {'; '.join(problems)}")
+
+
+def some(wanted: tuple[str, ...], rng: np.random.Generator) -> tuple[str, ...]:
+    """All of what an understanding task may want in half of the draws, else a part of it, each with even odds."""
+    if len(wanted) < 2 or rng.random() < 0.5:
+        return wanted
+    drawn = tuple(name for name in wanted if rng.random() < 0.5)
+    return drawn or (wanted[int(rng.integers(len(wanted)))],)
 
 
 def _augmented(sample: Sample, rng: np.random.Generator) -> Sample:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import time
@@ -23,12 +22,11 @@ from model.batch import Batch
 from model.checkpoint import Checkpoints, Progress, latest, read_about, read_optimizer, read_weights
 from model.echat import EChat
 from model.loader import Loader, LoaderConfig, State
+from model.metrics import MetricsLog
 from model.optimize import clip, flops_per_place, optimizer_of, peak_flops, random_state, rate, set_random_state
 from model.parallel import full_optimizer_state, full_weights, load_full_optimizer, load_full_weights, wrapped
 from model.recipe import StageRecipe, TrainManifest
 from model.setup import assembler_of, check_codebook, datasets_of, model_of, tokenizer_of
-
-METRICS = "metrics.jsonl"
 
 
 class Watcher(Protocol):
@@ -72,6 +70,7 @@ class Trainer:
         self.flops = flops_per_place(model)
         self.skipped: dict[str, int] = {}
         self.checkpoints = Checkpoints(out, recipe.checkpoint.keep)
+        self.log = MetricsLog(out) if self.rank == 0 else None
         self.progress = Progress()
         self._optimizer_state: dict[str, Any] | None = None
         self._resume()
@@ -95,6 +94,8 @@ class Trainer:
             if not self._stage(number):
                 break
         self.checkpoints.wait()
+        if self.log is not None:
+            self.log.close()
         return self.progress
 
     @property
@@ -247,8 +248,8 @@ class Trainer:
         if validation is not None:
             metrics["validation_loss"] = validation
         if self.rank == 0:
-            with (self.out / METRICS).open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(metrics) + "\n")
+            assert self.log is not None, "the first process writes the metrics"
+            self.log(metrics)
             self.watch(metrics)
 
     @torch.no_grad()

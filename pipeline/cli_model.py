@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,13 +20,16 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train or resume OSUM-EChat on shards; exit 1 if it was stopped before its end."""
-    from pipeline.cli import _print, _print_json, _say, _sentences
+    from pipeline.cli import _print, _print_json, _sentences
 
     with _sentences(verbose):
         from model.recipe import load_recipe
         from model.train import train as run_train
+        from pipeline.train_progress import TrainProgress
 
-        result = run_train(load_recipe(recipe), out, lambda metrics: None if quiet else _say(line(metrics)))
+        manifest = load_recipe(recipe)
+        with TrainProgress([(stage.name, stage.steps) for stage in manifest.stages], quiet) as progress:
+            result = run_train(manifest, out, progress)
         if as_json:
             _print_json({"checkpoint": result.checkpoint, "steps": result.progress.total, "finished": result.finished})
         else:
@@ -35,24 +37,6 @@ def train(
             _print(f"checkpoint: {result.checkpoint}")
         if not result.finished:
             raise typer.Exit(1)
-
-
-def line(metrics: Mapping[str, Any]) -> str:
-    """A step's metrics as one line for people."""
-    parts = [
-        f"{metrics['stage']} {metrics['step']}/{metrics['steps']}",
-        f"loss {metrics['loss']:.3f}",
-        f"{metrics['tokens_per_s']:,.0f} tokens/s",
-        f"padding {metrics['padding']:.0%}",
-    ]
-    if "validation_loss" in metrics:
-        parts.insert(2, f"validation {metrics['validation_loss']:.3f}")
-    if "mfu" in metrics:
-        parts.append(f"MFU {metrics['mfu']:.0%}")
-    if metrics["skipped"]:
-        parts.append(f"{metrics['skipped']} items cannot be used")
-    parts.append(f"{metrics['left_s'] / 60:.0f} min left in the stage" if "left_s" in metrics else "")
-    return "  ".join(filter(None, parts))
 
 
 def generate(

@@ -95,10 +95,10 @@ def test_an_item_that_one_task_cannot_use_takes_another_and_one_that_none_can_is
 
 
 def test_masks_hide_parts_and_keep_the_rest() -> None:
-    from model.audio import augment
+    from model.audio import augment, masked
 
     mel = torch.randn(300, 80)
-    hidden = augment(mel, np.random.default_rng(0))
+    hidden = masked(mel, np.random.default_rng(0))
     changed = (hidden != mel).float().mean()
     assert 0 < changed < 0.8 and hidden.shape == mel.shape
     assert torch.equal(augment(mel, np.random.default_rng(1)), augment(mel, np.random.default_rng(1)))

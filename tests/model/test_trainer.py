@@ -20,10 +20,11 @@ from manifests.errors import UserError, WorkFailedError
 from model.checkpoint import latest, read_about, read_weights
 from model.echat import PARTS, EChat
 from model.generate import Generator
+from model.metrics import METRICS
 from model.optimize import rate
 from model.recipe import StageRecipe, TrainManifest, load_recipe
 from model.setup import load_model
-from model.trainer import METRICS, Trainer, train_here
+from model.trainer import Trainer, train_here
 
 CPU = torch.device("cpu")
 
