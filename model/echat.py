@@ -219,7 +219,7 @@ def with_lora(llm: Any, options: dict[str, Any]) -> nn.Module:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:
-        raise UserError('model.lora needs peft: pip install "echat-pipeline[model]"') from None
+        raise UserError('model.lora needs peft: pip install "echat-pipeline[train]"') from None
     defaults = {"r": 64, "lora_alpha": 32, "lora_dropout": 0.1, "task_type": "CAUSAL_LM"}
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "down_proj"]
     return get_peft_model(llm, LoraConfig(**{**defaults, "target_modules": targets, **options}))

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import tiny_model, tone_flac
+
 from manifests.errors import UserError
 from manifests.run import load_run
 from model.audio import mel_of
 from model.datasets import CorpusDataset, ShardDataset
 from model.recipe import DataRecipe
 from model.setup import check_codebook
-from tiny import tiny_model, tone_flac
-
 from pipeline.build import build
 
 
