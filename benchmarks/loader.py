@@ -1,7 +1,7 @@
 """Loader: samples a second, decoded, against webdataset and a plain IterableDataset on the same shards.
 
-All three give the same: the log-mel of each query at 16 kHz, the reply's tokens and the texts of a dialogue. Ours reads by
-position and only what it needs; the others read every member of every tar, the reply's audio too, as their users do.
+All three give the same: the log-mel of each query at 16 kHz, the reply's tokens and the texts of a dialogue. Ours reads
+by position and only what it needs; the others read every member of every tar, the reply's audio too, as users do.
 Claim: at least 3 times webdataset at equal workers, or the share of the time that decoding takes says why not.
 
     python benchmarks/loader.py SHARDS [--split train] [--workers 0 1 2] [--rounds 5]

@@ -3,9 +3,9 @@
     python benchmarks/understanding.py --emodb PATH [--folds 5] [--steps 2400] [--threads 1] [--jobs 2]
 
 PATH holds EMO-DB (Burkhardt et al. 2005) with `labels.csv`; boredom, which is none of our labels, is left out. Of five
-folds each holds out two speakers, a woman and a man; the model never hears them. It is asked in text and answers in text;
-its answer is the likeliest label. Claims: gender at least 0.87, emotion UAR at least 0.65 over six classes, means over the
-folds, each fold trained within 10 minutes on two cores. Writes `benchmarks/results/understanding.json` with the curves.
+folds each holds out two speakers, a woman and a man; the model never hears them. It is asked in text and answers in
+text; its answer is the likeliest label. Claims: gender at least 0.87, emotion UAR at least 0.65 over six classes, means
+over the folds, each trained within 10 minutes on two cores. Writes `benchmarks/results/understanding.json` with curves.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def manifest(emodb: Path, held_out: Sequence[str], steps: int, threads: int) -> 
         "name": "understanding", "seed": 1, "threads": threads, "validate_every": 300,
         "data": {"corpus": str(emodb), "hold_out": list(held_out), "require": ["emotion", "gender"], "texts": False},
         "model": {"preset": "nano", "dropout": 0.15},
-        "stages": [{"name": "understanding", "steps": steps, "tasks": {"understand": 1}, "wanted": ["emotion", "gender"],
-                    "lr": 1e-3, "warmup": 50}],
+        "stages": [{"name": "understanding", "steps": steps, "tasks": {"understand": 1},
+                    "wanted": ["emotion", "gender"], "lr": 1e-3, "warmup": 50}],
         "batch": {"tokens": 1500, "window": 128}, "checkpoint": {"every": 100_000},
     }  # fmt: skip
 
