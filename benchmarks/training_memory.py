@@ -1,7 +1,7 @@
 """Training memory: a thousand steps of a nano model, with checkpoints, hold their memory and their disk.
 
-Claims: the greatest resident memory of the last half of the run is at most 1.05 times that of the second quarter, and the
-checkpoints are at most `keep` and one for the end of the stage.
+Claims: the greatest resident memory of the last half of the run is at most 1.05 times that of the second quarter, and
+the checkpoints are at most `keep` and one for the end of the stage.
 
     python benchmarks/training_memory.py SHARDS [--steps 1000]
 """
@@ -56,8 +56,10 @@ def main() -> None:
     met = ratio <= CLAIM and len(kept) <= KEEP + 1
     print(f"{greatest(0.25, 0.5):.0f} MB, later {greatest(0.5, 1.0):.0f} MB: ratio {ratio:.3f} (claim {CLAIM})")
     print(f"{len(kept)} checkpoints, {size:.0f} MB; claims {'met' if met else 'NOT MET'}")
-    document: dict[str, Any] = {"steps": options.steps, "ratio": round(ratio, 4), "claim": CLAIM, "met": met,
-                                "checkpoints": kept, "disk_mb": round(size, 1), "resident_mb": samples[::10]}  # fmt: skip
+    document: dict[str, Any] = {
+        "steps": options.steps, "ratio": round(ratio, 4), "claim": CLAIM, "met": met, "checkpoints": kept,
+        "disk_mb": round(size, 1), "resident_mb": samples[::10],
+    }  # fmt: skip
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
