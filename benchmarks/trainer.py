@@ -1,10 +1,10 @@
 """Trainer: useful tokens a second, against a plain loop over the same model and the same dialogues in the same run.
 
-The plain loop is what one writes first with Hugging Face: batches of a fixed number of dialogues in random order, padded
-to the longest, scores of the whole vocabulary at every place, labels of -100 where nothing is asked. Ours sorts by
-length (or packs, on a GPU) and makes scores only where the loss asks for them. Both see dialogues whose lengths are
-drawn like those of a spoken-dialogue set; weights are random. Claims, on a GPU with the preset 3b: twice the plain loop,
-and half of the card's peak (MFU). On a CPU the preset nano is run and the ratio printed.
+The plain loop is what one writes first with Hugging Face: batches of a fixed number of dialogues in random order,
+padded to the longest, scores of the whole vocabulary at every place, labels of -100 where nothing is asked. Ours
+sorts by length (or packs, on a GPU) and makes scores only where the loss asks for them. Both see dialogues whose
+lengths are drawn like those of a spoken-dialogue set; weights are random. Claims, on a GPU with the preset 3b: twice
+the plain loop, and half of the card's peak (MFU). On a CPU the preset nano is run and the ratio printed.
 
     python benchmarks/trainer.py [--preset nano] [--device cpu] [--steps 12]
 """
