@@ -71,12 +71,12 @@ def preset(name: str, codebook_size: int | None = None) -> ModelConfig:
         )
     if name == "0.5b":
         return ModelConfig(
-            codebook_size or 4096, EncoderConfig(checkpointing=True), AdapterConfig(),
+            codebook_size or 4096, EncoderConfig(), AdapterConfig(),
             qwen2(896, 24, 14, 2, 4864, 151_936, **rope),
         )  # fmt: skip
     if name == "3b":
         return ModelConfig(
-            codebook_size or 4096, EncoderConfig(checkpointing=True), AdapterConfig(),
+            codebook_size or 4096, EncoderConfig(), AdapterConfig(),
             qwen2(2048, 36, 16, 2, 11_008, 151_936, **rope),
         )  # fmt: skip
     raise UserError(f"{name!r} is not a preset: use nano, 0.5b or 3b")
@@ -129,6 +129,11 @@ class EChat(nn.Module):
         if self.config.lora and "llm" in parts:
             for name, parameter in self.llm.named_parameters():
                 parameter.requires_grad_("lora_" in name)
+
+    def set_checkpointing(self) -> None:
+        """Compute activations of encoder and language model again in the backward pass: less memory, a third slower."""
+        self.encoder.checkpointing = True
+        self.llm.gradient_checkpointing_enable({"use_reentrant": False})
 
     def listen(self, mel_ATM: Tensor, frames_A: Tensor) -> Tensor:
         """Embeddings of recordings, (total embeddings, width), one recording after the other."""

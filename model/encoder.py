@@ -37,8 +37,6 @@ class EncoderConfig:
     """On the outputs of attention and feed-forward layers."""
     max_positions: int = 30_000
     """Longest input in states (of 20 ms); Whisper's own table ends at 1,500."""
-    checkpointing: bool = False
-    """Compute activations again in the backward pass instead of keeping them."""
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
@@ -132,6 +130,8 @@ class WhisperEncoder(nn.Module):
         )
         self.layer_norm = nn.LayerNorm(config.dim)
         self.dropout = nn.Dropout(config.dropout)
+        self.checkpointing = False
+        """Whether activations are computed again in the backward pass instead of kept."""
         self.positions: Tensor
         self.register_buffer("positions", torch.zeros(0, config.dim), persistent=False)
 
@@ -156,7 +156,7 @@ class WhisperEncoder(nn.Module):
         x_BTD = self.dropout(x_BTD + self._positions(x_BTD.shape[1]).to(x_BTD.dtype))
         mask_B11T = length_mask(out_B, x_BTD.shape[1])[:, None, None, :]
         for layer in self.layers:
-            if self.config.checkpointing and self.training:
+            if self.checkpointing and self.training:
                 x_BTD = checkpoint(layer, x_BTD, mask_B11T, use_reentrant=False)
             else:
                 x_BTD = layer(x_BTD, mask_B11T)

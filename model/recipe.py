@@ -170,6 +170,8 @@ class TrainManifest(Strict):
     workers: WorkersRecipe = WorkersRecipe()
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the forward and backward pass; weights and optimizer stay fp32."""
+    checkpointing: bool = False
+    """Keep no activations for the backward pass but compute them again: large models fit, a third slower."""
     compile: bool = False
     """torch.compile of the language model."""
     threads: PositiveInt | None = None

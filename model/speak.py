@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from manifests.errors import UserError
-from model.assemble import Assembler
+from model.assemble import Assembled, Assembler
 from model.audio import mel_of
 from model.generate import Generator, Reply, Sampling
 from model.phases import Limits
@@ -24,6 +25,16 @@ class TokenToWave(Protocol):
     def decode(self, tokens: np.ndarray) -> Any:
         """Speech (`samples` float32 (num_samples,), `sample_rate` Hz) of int32 tokens (num_tokens,)."""
         ...
+
+
+def stream_speech(
+    generator: Generator, codec: TokenToWave, prompt: Assembled, task: str, sampling: Sampling, limits: Limits
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Answer a prompt bit by bit: (`think` or `text`, words, no samples) or (`speech`, no words, samples)."""
+    silence = np.zeros(0, np.float32)
+    for chunk in generator.stream(prompt, task, sampling, limits):
+        samples = codec.decode(chunk.speech).samples if len(chunk.speech) else silence
+        yield chunk.kind, chunk.text, samples
 
 
 def answer(

@@ -67,6 +67,8 @@ class Trainer:
         self.train_data, self.validation_data = datasets_of(recipe.data)
         self.assembler = assembler_of(model, self.text)
         self.model: EChat = model.to(device)
+        if recipe.checkpointing:
+            model.set_checkpointing()
         self.flops = flops_per_place(model)
         self.skipped: dict[str, int] = {}
         self.checkpoints = Checkpoints(out, recipe.checkpoint.keep)
@@ -284,8 +286,17 @@ class Trainer:
 
 def _identity(recipe: TrainManifest) -> dict[str, Any]:
     """What may not change between the parts of one training; workers, saving and reporting may."""
-    free = {"workers", "checkpoint", "validate_every", "validate_batches", "compile", "threads", "batch"}
-    fixed = recipe.model_dump(mode="json", exclude=free)
+    free = {
+        "workers",
+        "checkpoint",
+        "validate_every",
+        "validate_batches",
+        "compile",
+        "checkpointing",
+        "threads",
+        "batch",
+    }
+    fixed = recipe.model_dump(mode="json", exclude=free | {"batch"})
     return {**fixed, "batch": recipe.batch.model_dump(include={"tokens", "window"}), "packed": recipe.packed}
 
 

@@ -131,6 +131,26 @@ def test_a_stream_is_the_reply_in_pieces() -> None:
     assert {chunk.kind for chunk in chunks} == {"think", "text", "speech"}
 
 
+def test_streamed_speech_is_sound_in_pieces() -> None:
+    from model.speak import stream_speech
+    from synthesis.base import Speech
+
+    class Codec:
+        codebook_size = CODEBOOK
+
+        def decode(self, tokens: np.ndarray) -> Speech:
+            return Speech(np.repeat(tokens.astype(np.float32) / CODEBOOK, 640), 16_000)
+
+    generator = Generator(MODEL, tokenizer())
+    (prompt,) = prompts("s2s_stream", 1)
+    sampling = Sampling(1.0, seed=4)
+    pieces = list(stream_speech(generator, Codec(), prompt, "s2s_stream", sampling, SHORT))
+    (reply,) = generator.generate([prompt], "s2s_stream", sampling, SHORT)
+    sound = np.concatenate([samples for kind, _, samples in pieces if kind == "speech"])
+    assert len(sound) == 640 * len(reply.speech)
+    assert "".join(words for kind, words, _ in pieces if kind == "text").strip() == reply.text
+
+
 def test_draws_respect_top_k_and_top_p() -> None:
     scores = torch.tensor([3.0, 2.9, 0.0, -torch.inf])
     draw = torch.Generator().manual_seed(0)

@@ -174,6 +174,18 @@ def test_sixteen_dialogues_are_learnt_by_heart(train: Callable[..., Trainer], tm
         assert reply.speech.tolist() == turn.reply_tokens.tolist()
 
 
+def test_bf16_checkpointing_and_packing_train_as_fp32_does(train: Callable[..., Trainer], tmp_path: Path) -> None:
+    def losses(out: str, **options: Any) -> list[float]:
+        train(out, model={}, **options)
+        return [json.loads(line)["loss"] for line in (tmp_path / out / METRICS).read_text().splitlines()]
+
+    plain = losses("plain")
+    assert losses("again", checkpointing=True) == pytest.approx(plain, abs=1e-4)
+    assert losses("bf16", precision="bf16") == pytest.approx(plain, rel=0.02)
+    packed = {"batch": {"tokens": 900, "window": 6, "packed": True}}
+    assert losses("packed", **packed)[0] == pytest.approx(plain[0], rel=0.2), "other batches, the same task"
+
+
 def test_learning_rates() -> None:
     stage = StageRecipe(name="s", steps=100, tasks={"tts": 1}, lr=1.0, warmup=10, schedule="inverse_sqrt")
     assert rate(stage, 0) == 0.1 and rate(stage, 9) == 1.0 and rate(stage, 39) == 0.5
