@@ -127,7 +127,7 @@ class Generator:
         draws = [torch.Generator().manual_seed(sampling.seed + number) for number in range(len(prompts))]
         while any(phases.kind != DONE for phases in followers):
             hidden_BLD = decoder(
-                inputs_embeds=x_BLD, attention_mask=mask_BL, position_ids=positions_BL, past_key_values=cache,
+                inputs_embeds=x_BLD, attention_mask=mask_BL, position_ids=positions_BL, cache=cache,
                 use_cache=True,
             ).last_hidden_state  # fmt: skip
             logits_BV = self.model.logits(hidden_BLD[:, -1]).float().cpu()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "data" / "tokenizer.json"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 VOCABULARY = 2048
-PACKAGE = 'pip install "transformers>=5.23,<6"'
+PACKAGE = 'pip install "transformers>=5.24,<6"'
 
 
 def label_tag(value: str) -> str:
