@@ -14,6 +14,10 @@ class UserError(ValueError):
     """The input is wrong. The CLI prints the message as one sentence and exits with code 2."""
 
 
+class WorkFailedError(RuntimeError):
+    """The work failed for a reason that is not in the input; exit code 1."""
+
+
 def dotted(path: Iterable[Any]) -> str:
     """Render a key path: `("quotas", "emotion", 0)` becomes `quotas.emotion[0]`."""
     out = ""

@@ -1,1 +1,1 @@
-"""OSUM-EChat (arXiv 2508.09600): this room is reserved for the model and its trainer; nothing is built yet."""
+"""OSUM-EChat (arXiv 2508.09600): a spoken-dialogue model that hears cues in a voice and answers to them."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import cli_calibrate, cli_ingest
+from pipeline import cli_calibrate, cli_ingest, cli_model
 
 if TYPE_CHECKING:
     from pipeline.build import BuildResult
@@ -29,6 +29,8 @@ app = typer.Typer(
 
 app.add_typer(cli_calibrate.app, name="calibrate")
 app.add_typer(cli_ingest.app, name="ingest")
+app.command()(cli_model.train)
+app.command()(cli_model.generate)
 
 Run = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="Run manifest: a file, or the name of a shipped one.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Run folder: the one given to build --out.")]

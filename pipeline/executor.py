@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from manifests.errors import UserError
+from manifests.errors import UserError, WorkFailedError
 from manifests.run import ExecutorConfig, Pool
 from pipeline.cell import CellJob
 from pipeline.runner import Job, RayRunner, Runner, crumb_path, read_crumb
@@ -19,10 +19,6 @@ from pipeline.schedule import Schedule
 Cell = tuple[str, int]
 _MAX_BLIND_LOSSES = 3  # deaths outside any row (loading a model, reading inputs) before the run gives up
 _MAX_CELL_LOSSES = 50
-
-
-class WorkFailedError(RuntimeError):
-    """The work failed for a reason that is not in the input; exit code 1."""
 
 
 class Executor(Protocol):

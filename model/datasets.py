@@ -1,0 +1,233 @@
+"""What training reads: published shards, or a folder of labelled recordings; both by index, nothing loaded up front."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from manifests.errors import UserError
+from manifests.labels import CUES, NONE, canonical
+from model.audio import frames_of, mel_of
+from model.sample import Sample, Turn
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long each item is, for planning batches; arrays of (items,).
+
+    Attributes:
+        frames: Mel frames of all queries, history included.
+        chars: UTF-8 bytes of all texts.
+        tokens: Speech tokens of all replies.
+    """
+
+    frames: np.ndarray
+    chars: np.ndarray
+    tokens: np.ndarray
+
+
+class Dataset(Protocol):
+    """Items by number; an item is a dialogue at one of its turns."""
+
+    @property
+    def lengths(self) -> Lengths:
+        """Of every item."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def load(self, item: int, audio: bool = True) -> Sample:
+        """Read one item.
+
+        Raises:
+            ValueError: It cannot be read; names it.
+        """
+        ...
+
+
+class ShardDataset:
+    """The dialogues of one split of a folder of shards, each turn an item with the turns before as its history.
+
+    Reads the byte offsets (`.idx`) and metadata of every shard once; audio and tokens are read when an item is loaded,
+    by position, so no file is read through.
+    """
+
+    def __init__(self, folder: Path, split: str) -> None:
+        self.folder = folder
+        self.shards: list[Path] = []
+        members: list[tuple[int, int, int, int, int]] = []  # shard, turns, first place in `_places`, offset and size
+        places: list[tuple[int, int]] = []
+        items: list[tuple[int, int]] = []
+        lengths: list[tuple[int, int, int]] = []
+        for name in _shard_names(folder, split):
+            with (folder / name).open("rb") as tar:
+                for parts in _index(folder / f"{name}.idx"):
+                    offset, size = parts["json"]
+                    tar.seek(offset)
+                    turns = json.loads(tar.read(size))["turns"]
+                    members.append((len(self.shards), len(turns), len(places), offset, size))
+                    for turn in turns:
+                        for kind in ("query.flac", "reply_tokens.npy"):
+                            places.append(parts[f"{turn['turn']}.{kind}"])
+                    items += [(len(members) - 1, number) for number in range(len(turns))]
+                    lengths += list(_running(turns))
+            self.shards.append(folder / name)
+        if not items:
+            raise UserError(f"{folder}: has no dialogue of the split {split}; name another split or folder")
+        self._members = np.array(members, np.int64)
+        self._places = np.array(places, np.int64).reshape(-1, 2)
+        self._items = np.array(items, np.int32)
+        sums = np.array(lengths, np.int64)
+        self.lengths = Lengths(sums[:, 0], sums[:, 1], sums[:, 2])
+        self._files: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": {}}  # descriptors are of this process
+
+    def load(self, item: int, audio: bool = True) -> Sample:
+        """See `Dataset.load`."""
+        member, last = self._items[item]
+        shard, _, first, *_ = self._members[member].tolist()
+        document = json.loads(self.document(item))
+        turns = []
+        for number, turn in enumerate(document["turns"][: int(last) + 1]):
+            query, tokens = self._places[first + 2 * number : first + 2 * number + 2].tolist()
+            mel = mel_of(self._read(shard, *query)) if audio else None
+            codes = np.load(io.BytesIO(self._read(shard, *tokens)), allow_pickle=False)
+            turns.append(_turn(turn, mel, codes))
+        return Sample(f"{document['id']}.{last}", tuple(turns))
+
+    def document(self, item: int) -> bytes:
+        """The JSON of an item's dialogue."""
+        shard, _, _, offset, size = self._members[self._items[item][0]].tolist()
+        return self._read(shard, offset, size)
+
+    def _read(self, shard: int, offset: int, size: int) -> bytes:
+        if shard not in self._files:
+            self._files[shard] = os.open(self.shards[shard], os.O_RDONLY)
+        data = os.pread(self._files[shard], size, offset)
+        if len(data) != size:
+            raise ValueError(f"{self.shards[shard]}: ends before byte {offset + size}: run echat verify {self.folder}")
+        return data
+
+
+def _turn(turn: Mapping[str, Any], mel: Any, codes: np.ndarray) -> Turn:
+    query, reply = turn["query"], turn["reply"]
+    frames = mel.shape[0] if mel is not None else frames_of(query["seconds"])
+    return Turn(
+        query_text=query["text"], reply_text=reply["text"], think_tag=turn["think_tag"], think_text=turn["think_text"],
+        reply_emotion=reply["emotion"], labels={family: query["requested"][family] for family in CUES}, frames=frames,
+        mel=mel, reply_tokens=codes,
+    )  # fmt: skip
+
+
+def _running(turns: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int, int]]:
+    """Lengths of each turn with those before it."""
+    frames = chars = tokens = 0
+    for turn in turns:
+        frames += frames_of(turn["query"]["seconds"])
+        texts = (turn["query"]["text"], turn["reply"]["text"], turn["think_tag"], turn["think_text"])
+        chars += sum(len(text.encode()) for text in texts)
+        tokens += turn["reply"]["num_tokens"]
+        yield frames, chars, tokens
+
+
+def _shard_names(folder: Path, split: str) -> list[str]:
+    try:
+        document = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        splits = document["splits"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: is no folder of shards ({type(error).__name__} in dataset.json)") from error
+    if split not in splits:
+        raise UserError(f"{folder}: has no split {split!r}; use one of {', '.join(splits)}")
+    return list(splits[split]["shards"])
+
+
+def _index(path: Path) -> Iterator[dict[str, tuple[int, int]]]:
+    """Byte offset and size of the members of each sample, by extension, from DALI's index format (v1.2)."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): run echat verify") from error
+    if not lines or not lines[0].startswith("v1.2 "):
+        raise UserError(f"{path}: is no index of version v1.2: run echat verify")
+    for line in lines[1:]:
+        words = line.split(" ")
+        yield {words[n]: (int(words[n + 1]), int(words[n + 2])) for n in range(0, len(words), 4)}
+
+
+class CorpusDataset:
+    """Labelled recordings: a folder with `labels.csv` (file, speaker, text, age, gender, emotion, event).
+
+    For understanding alone: there is no reply. Labels are read in the spelling of any known corpus; those that are none
+    of ours are `none`.
+
+    Args:
+        speakers: Keep the recordings of these alone.
+        required: Leave out recordings without a label of each of these families.
+    """
+
+    def __init__(
+        self, folder: Path, speakers: Sequence[str] | None = None, required: Sequence[str] = (), texts: bool = True
+    ) -> None:
+        self.folder = folder
+        table = folder / "labels.csv"
+        try:
+            with table.open(encoding="utf-8-sig", newline="") as lines:
+                rows = list(csv.DictReader(lines))
+        except OSError as error:
+            raise UserError(f"{table}: cannot be read ({error.strerror}); it must list the recordings") from error
+        self.rows: list[tuple[str, str, str, dict[str, str]]] = []
+        self.left_out = 0
+        self._lengths: Lengths | None = None
+        for row in rows:
+            labels = {family: _label(family, row.get(family) or "") for family in CUES}
+            wanted = speakers is None or row.get("speaker") in speakers
+            if wanted and all(labels[family] != NONE for family in required):
+                text = (row.get("text") or "") if texts else ""
+                self.rows.append((row["file"], row.get("speaker") or "", text, labels))
+            else:
+                self.left_out += wanted
+        if not self.rows:
+            raise UserError(f"{table}: has no recording with these speakers and labels")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def lengths(self) -> Lengths:
+        if self._lengths is None:
+            self._lengths = self._measure()
+        return self._lengths
+
+    def _measure(self) -> Lengths:
+        import soundfile
+
+        seconds = [soundfile.info(self.folder / file).duration for file, *_ in self.rows]
+        chars = np.array([len(text.encode()) for _, _, text, _ in self.rows])
+        return Lengths(np.array([frames_of(value) for value in seconds]), chars, np.zeros(len(self.rows), np.int64))
+
+    def load(self, item: int, audio: bool = True) -> Sample:
+        """See `Dataset.load`."""
+        file, _, text, labels = self.rows[item]
+        mel = mel_of((self.folder / file).read_bytes()) if audio else None
+        frames = mel.shape[0] if mel is not None else int(self.lengths.frames[item])
+        return Sample(file, (Turn(query_text=text, labels=labels, frames=frames, mel=mel),))
+
+
+def _label(family: str, text: str) -> str:
+    try:
+        return canonical(family, text)
+    except UserError:
+        return NONE

@@ -1,0 +1,53 @@
+"""A dialogue as training reads it: texts, labels, the query's voice and the reply's speech tokens, turn by turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from manifests.labels import NONE
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One query and its reply.
+
+    Attributes:
+        labels: What the query's voice carries, by cue family; `none` or missing where it is not known.
+        frames: Mel frames of the query; 0 without audio.
+        mel: float32 (frames, 80), where it is loaded.
+        reply_tokens: int32 (num_tokens,); empty without speech.
+    """
+
+    query_text: str
+    reply_text: str = ""
+    think_tag: str = ""
+    think_text: str = ""
+    reply_emotion: str = "neutral"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    frames: int = 0
+    mel: Tensor | None = None
+    reply_tokens: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+
+    def label(self, family: str) -> str:
+        """The label of a family, or `none`."""
+        return self.labels.get(family, NONE)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A dialogue, at the turn that the model must answer to: the last one; those before it are history."""
+
+    id: str
+    turns: tuple[Turn, ...]
+
+    @property
+    def current(self) -> Turn:
+        return self.turns[-1]
+
+    @property
+    def history(self) -> tuple[Turn, ...]:
+        return self.turns[:-1]
