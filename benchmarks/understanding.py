@@ -33,9 +33,9 @@ def manifest(emodb: Path, held_out: Sequence[str], steps: int, threads: int) -> 
     return {
         "name": "understanding", "seed": 1, "threads": threads, "validate_every": 300,
         "data": {"corpus": str(emodb), "hold_out": list(held_out), "require": ["emotion", "gender"], "texts": False},
-        "model": {"preset": "nano", "dropout": 0.15},
+        "model": {"preset": "nano"}, "optimizer": {"clip": 1.0},
         "stages": [{"name": "understanding", "steps": steps, "tasks": {"understand": 1},
-                    "wanted": ["emotion", "gender"], "lr": 1e-3, "warmup": 50}],
+                    "wanted": ["emotion", "gender"], "lr": 1e-3, "warmup": 150}],
         "batch": {"tokens": 1500, "window": 128}, "checkpoint": {"every": 100_000},
     }  # fmt: skip
 

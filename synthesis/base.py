@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -104,6 +105,11 @@ class SpeakerConfig(EngineConfig):
     def has_voice(self, voice: str, recipe: str = "") -> bool:
         """Whether the engine can speak as a voice of a table; every one, unless the engine knows better."""
         return True
+
+    @property
+    def references(self) -> Path | None:
+        """Folder of measured takes of this engine's voices that ship, laid out as a run's `stages`, or None."""
+        return None
 
     @property
     def voices(self) -> str:

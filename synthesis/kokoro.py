@@ -78,6 +78,10 @@ class KokoroConfig(SpeakerConfig):
         return Capabilities(("en",), AGES, GENDERS, EMOTIONS, EVENTS)
 
     @property
+    def references(self) -> Path | None:
+        return Path(__file__).parent / "data" / "references"
+
+    @property
     def voices(self) -> str:
         return "kokoro"
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,10 @@ class Voices(EngineStage):
 
     def audio_seconds(self, row: Any) -> float:
         return row["seconds"] or 0.0
+
+    @property
+    def shipped(self) -> Path | None:
+        return self.engine.references
 
     def takes(self, voice: Voice) -> pa.Table:
         """The plan of a voice's takes; a function of the voice's labels, the speaker's emotions and the texts."""

@@ -158,3 +158,26 @@ def test_the_fold_is_mean_and_deviation_of_what_was_measured():
 def test_the_cell_of_a_voice_has_the_number_of_its_name(tmp_path):
     assert part_of("af_bella") == part_of("af_bella") != part_of("af_sky")
     assert Ledger(tmp_path).parts("voices") == set()
+
+
+def test_the_shipped_references_are_those_of_the_demos_voices(tmp_path):
+    """Of the speaker as it is now: after a change of voices or cues they must be made anew, or nobody uses them."""
+    from manifests.run import shipped_runs
+    from pipeline.cell import run_cell
+    from pipeline.stages.plan import run_plan
+
+    file = shipped_runs()["demo"]
+    dag = build_dag(load_run(file), file)
+    ledger = Ledger(tmp_path)
+    grid = Grid(dag, ledger, run_plan(dag.plan, ledger))
+    references = grid.references
+    assert references is not None
+    references.schedule("main")
+    assert len(references.voices) > 20
+
+    def speak():
+        raise AssertionError("a take was spoken that should ship")
+
+    for part in references.voices:
+        record = run_cell(references.stage, references.job((voices.VOICES, part)), ledger, speak)
+        assert record.metrics["copied"] == EMOTIONS
