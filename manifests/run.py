@@ -117,8 +117,10 @@ class PlanConfig(Strict):
 class SelectConfig(Strict):
     """Thresholds that a dialogue must pass; every one that it fails is a reason."""
 
-    query_wer_max: Limit = 0.3
-    reply_wer_max: Limit = 0.3
+    query_wer_max: Limit = 0.6
+    """Most word errors of the query against its text. Beside the mismatch score 0.6 costs no good clip and rejects the
+    noise that the score lets pass; a recognizer that gives no such score needs about 0.3."""
+    reply_wer_max: Limit = 0.6
     query_mismatch_max: Limit = 0.9
     """Greatest probability that the query says something else than its text, where the recognizer tells."""
     reply_mismatch_max: Limit = 0.9
