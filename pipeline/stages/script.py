@@ -19,7 +19,7 @@ class Script(EngineStage):
     engine: ScriptConfig
 
     name = "script"
-    version = 2
+    version = 3
     reads = (
         "plan.scenario", "plan.topic", "plan.slots", "plan.followup", "plan.earlier", "plan.contrast", "plan.pair",
         "plan.cues", "plan.age", "plan.gender", "plan.emotion", "plan.event", "plan.intensity", "plan.language",

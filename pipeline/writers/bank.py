@@ -8,7 +8,7 @@ from typing import Any, Literal
 from manifests.bank import ScenarioBank
 from manifests.errors import UserError
 from manifests.ids import seed_of
-from manifests.think import compose_natural
+from manifests.think.natural import compose_natural
 from pipeline.writers.base import ScriptConfig, requested_cues, slots_of
 
 
@@ -50,7 +50,9 @@ class BankWriter:
             "query_text": query,
             "reply_text": reply,
             "reply_emotion": emotion,
-            "think_text": compose_natural(query, cues, emotion, row["plan.language"]),
+            "think_text": compose_natural(
+                query, cues, emotion, row["plan.language"], seed_of(row["id"], row["turn"], "think")
+            ),
             "writer": self.revision,
             "prompts": "",
             "judge_neutral": None,

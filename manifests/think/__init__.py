@@ -40,17 +40,3 @@ def render_tag(transcript: str, labels: Mapping[str, str | None], reply_emotion:
         f" | gender={_tag('gender', labels.get('gender'))} | emotion={_tag('emotion', labels.get('emotion'))}"
         f" | sound={_tag('event', labels.get('event'))} | reply_emotion=<{reply_emotion}>; {_CLOSING}{THINK_END}"
     )
-
-
-def compose_natural(query: str, cues: Mapping[str, str], reply_emotion: str, language: str) -> str:
-    """A think text in sentences: what the words say, what the voice adds, how to answer.
-
-    Args:
-        query: Words of the query; the marks `<` and `>` are dropped.
-        cues: The cues of the voice by family; those that are `none` do not count.
-        reply_emotion: One of the eleven reply emotions.
-        language: `en` or `zh`.
-    """
-    words = " ".join(query.replace("<", " ").replace(">", " ").split())
-    heard = ", ".join(value.replace("_", " ") for value in cues.values() if value != NONE)
-    return f"They say: {words} The voice tells: {heard or 'nothing special'}. A {reply_emotion} answer fits."
