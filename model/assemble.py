@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from manifests.labels import NONE
 from manifests.think import THINK_END, THINK_START, UNKNOWN
 from model.adapter import num_embeddings
 from model.encoder import num_states
 from model.sample import Sample, Turn
 from model.tasks import SYSTEM, TASKS, WANTED, Answer, Audio, Interleaved, Piece, Prompt, Speech, Words, instruction
-from model.text import TURN_END, TURN_START, TextTokenizer, label_tag
+from model.text import TURN_END, TURN_START, TextTokenizer, answer_tag
 
 AUDIO, PAD = -1, -2
 _DEFAULTS = {"age": "ADULT", "gender": "MALE", "emotion": "NEUTRAL", "sound": "OTHER"}
@@ -163,17 +162,14 @@ class _Builder:
 
     def known(self, turn: Turn) -> tuple[str, ...]:
         """Of what is wanted, what the turn can tell."""
-        have = tuple(
-            name for name in WANTED
-            if name in self.wanted and (turn.query_text if name == "transcript" else turn.label(name) != NONE)
-        )  # fmt: skip
+        have = tuple(name for name in WANTED if name in self.wanted and turn.knows(name))
         if not have:
             raise ValueError(f"has nothing of {', '.join(self.wanted)} for an understanding task")
         return have
 
     def answer(self, turn: Turn) -> str:
         return "".join(
-            turn.query_text if name == "transcript" else label_tag(turn.label(name)) for name in self.known(turn)
+            turn.query_text if name == "transcript" else answer_tag(turn.label(name)) for name in self.known(turn)
         )
 
     def field(self, piece: Words, turn: Turn, loss: bool) -> None:

@@ -192,9 +192,9 @@ class CorpusDataset:
         self.left_out = 0
         self._lengths: Lengths | None = None
         for row in rows:
-            labels = {family: _label(family, row.get(family) or "") for family in CUES}
+            labels = {family: _label(family, text) for family in CUES if (text := (row.get(family) or "").strip())}
             wanted = speakers is None or row.get("speaker") in speakers
-            if wanted and all(labels[family] != NONE for family in required):
+            if wanted and all(labels.get(family, NONE) != NONE for family in required):
                 text = (row.get("text") or "") if texts else ""
                 self.rows.append((row["file"], row.get("speaker") or "", text, labels))
             else:

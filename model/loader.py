@@ -173,8 +173,9 @@ class Loader:
         odds = np.array(list(able.values()), float)
         order = rng.choice(list(able), size=len(able), replace=False, p=odds / odds.sum())
         draw = float(rng.random())
-        wanted = some(self.config.wanted, rng)
         sample = self.dataset.load(item)
+        known = tuple(name for name in self.config.wanted if sample.current.knows(name))
+        wanted = some(known, rng) or self.config.wanted
         if self.config.augment:
             sample = _augmented(sample, rng)
         problems = []

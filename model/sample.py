@@ -16,7 +16,8 @@ class Turn:
     """One query and its reply.
 
     Attributes:
-        labels: What the query's voice carries, by cue family; `none` or missing where it is not known.
+        labels: What the query's voice carries, by cue family; missing or `none` where it is not known, but for `event`,
+            which is `none` where there is known to be none.
         frames: Mel frames of the query; 0 without audio.
         mel: float32 (frames, 80), where it is loaded.
         reply_tokens: int32 (num_tokens,); empty without speech.
@@ -35,6 +36,12 @@ class Turn:
     def label(self, family: str) -> str:
         """The label of a family, or `none`."""
         return self.labels.get(family, NONE)
+
+    def knows(self, name: str) -> bool:
+        """Whether the turn can tell a family's label, or its `transcript`."""
+        if name == "transcript":
+            return bool(self.query_text.strip())
+        return self.label(name) != NONE or (name == "event" and name in self.labels)
 
 
 @dataclass(frozen=True)

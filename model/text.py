@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manifests.errors import UserError
-from manifests.labels import CUES, REPLY_EMOTIONS
+from manifests.labels import CUES, NONE, REPLY_EMOTIONS
 from manifests.think import THINK_END, THINK_START, render_tag
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ PACKAGE = 'pip install "transformers>=5.24,<6"'
 def label_tag(value: str) -> str:
     """The mark of a label in answers and think texts: `<HAPPY>`."""
     return f"<{value.upper()}>"
+
+
+def answer_tag(value: str) -> str:
+    """How a known label is answered; no event is `<OTHER>`, as the paper's label set has it."""
+    return "<OTHER>" if value == NONE else label_tag(value)
 
 
 def label_tags() -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def test_layouts_of_the_tasks() -> None:
     speech = "|" + "S" * 60 + "|"
     end = "<|im_end|>"
     expected = {
-        "understand": f"{turn.query_text}<MALE><SAD>{end}",
+        "understand": f"{turn.query_text}<MALE><SAD><OTHER>{end}",
         "tts": speech,
         "t2t": turn.reply_text + end,
         "s2t": turn.reply_text + end,
