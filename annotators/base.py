@@ -23,6 +23,7 @@ class Transcript:
         reference: The reference after the same normalisation.
         wer: Word error rate against the reference, at least 0; 1.0 when nothing was heard.
         cer: Character error rate against the reference.
+        oov: Words of the reference that the recognizer's dictionary lacks; None for one without a dictionary.
         mismatch: From 0 (the audio says just this text) to 1 (it does not); NaN where it is not measured.
     """
 
@@ -31,6 +32,7 @@ class Transcript:
     wer: float
     cer: float
     mismatch: float = math.nan
+    oov: int | None = None
 
 
 class Recognizer(Protocol):

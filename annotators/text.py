@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from manifests.spoken import spoken
+
 _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\uff07": "'"})
 _OUTER_APOSTROPHE = re.compile(r"(?<!\w)'+|'+(?!\w)")
 _HAN = re.compile(r"([\u3400-\u9fff\uf900-\ufaff])")
@@ -15,17 +17,17 @@ def normalise(text: str, language: str) -> str:
 
     Lower case; apostrophes inside words stay, hyphens and all other punctuation turn into blanks; one blank
     between words. In Chinese every Han character is a word, so that the word error rate is the
-    usual character error rate. Digits stay as they are written (`25` is not `twenty five`): scripts that
-    are to be spoken should spell their numbers.
+    usual character error rate. Numbers, currency and abbreviations are first spelled out as they are for the voice
+    (`manifests.spoken`), so that `25` and `twenty-five` are the same words on either side.
 
     Args:
         text: Any text; full-width forms are folded (Unicode NFKC).
-        language: Two-letter code; only `zh` differs from the rest.
+        language: Two-letter code; numbers are spelled out in `en` and `zh`.
 
     Returns:
         Words separated by single blanks; empty when the text has none.
     """
-    text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES).lower()
+    text = unicodedata.normalize("NFKC", spoken(text, language)).translate(_APOSTROPHES).lower()
     text = "".join(c if c == "'" or unicodedata.category(c)[0] in "LMN" else " " for c in text)
     text = _OUTER_APOSTROPHE.sub(" ", text)
     if language == "zh":

@@ -7,91 +7,37 @@ stand in `scenarios/<language>.yaml` beside this module, openers in `scenarios/o
 
 from __future__ import annotations
 
-import json
 import math
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from hashlib import blake2b
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from manifests.errors import UserError, from_pydantic
-from manifests.labels import CUES, EMOTIONS, NONE, REPLY_EMOTIONS, SPLITS
+from manifests.followups import FollowUp, FollowUps, load_followups
+from manifests.labels import CUES, NONE, REPLY_EMOTIONS, SPLITS
+from manifests.texts import (
+    MAX_TEXT,
+    REPLY_KINDS,
+    SLOT,
+    Kebab,
+    PlainTexts,
+    SlotName,
+    Text,
+    digest,
+    mentions_any,
+    one_of,
+)
 from manifests.yamlfile import load_yaml
 
 FOLDER = Path(__file__).parent / "scenarios"
-MAX_TEXT = 300
-"""The longest text, in characters, that a field or a filled query may have."""
-REPLY_KINDS = (*EMOTIONS, "child", "old")
 OPENER_ORDER = ("event", "gender", "age", "emotion")
 """The order in which the openers of several cues are spoken."""
 MAX_OPENERS = 2
 _DROP_ORDER = ("gender", "age")
 _REPLY_EMOTION_ORDER = ("emotion", "event", "age", "gender")
-
-_SLOT = re.compile(r"\{([a-z][a-z0-9_]*)\}")
-_Kebab = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
-_SlotName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-
-
-def _check_text(text: str) -> str:
-    """Refuse text that no voice can speak; the messages say what to do instead."""
-    if not any(char.isalpha() for char in text):
-        raise ValueError("has no letters to speak: write a sentence in words")
-    if len(text) > MAX_TEXT:
-        raise ValueError(f"is {len(text)} characters long: shorten it to {MAX_TEXT} or fewer")
-    for char in text:
-        if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
-            raise ValueError(f"has the control character U+{ord(char):04X}: remove it and keep to one line")
-    if set("{}") & set(_SLOT.sub("", text)):
-        raise ValueError("has braces that are no simple {slot}: write {name} in lower case, without nesting")
-    return text
-
-
-def _check_plain(text: str) -> str:
-    """Refuse what `_check_text` refuses, and slots."""
-    if _SLOT.search(_check_text(text)):
-        raise ValueError("may not use a {slot} here: write the words themselves")
-    return text
-
-
-def _one_of(values: tuple[str, ...]) -> AfterValidator:
-    def check(value: str) -> str:
-        if value not in values:
-            raise ValueError(f"is not known: use one of {', '.join(values)}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _check_filled(values: tuple[str, ...]) -> tuple[str, ...]:
-    if not values:
-        raise ValueError("is empty: list at least one value")
-    for value, count in Counter(values).items():
-        if count > 1:
-            raise ValueError(f"lists {value!r} {count} times: keep one")
-    return values
-
-
-Text = Annotated[str, AfterValidator(_check_text)]
-PlainText = Annotated[str, AfterValidator(_check_plain)]
-PlainTexts = Annotated[tuple[PlainText, ...], AfterValidator(_check_filled)]
-
-
-def _digest(content: Any) -> str:
-    """16 hex characters of blake2b over canonical JSON: sorted keys, no spaces, characters as they are."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def _mentions_any(text: str, keywords: Iterable[str]) -> bool:
-    """Whether a keyword begins a word of the text, in any case; Chinese keywords match anywhere."""
-    starts = ((r"(?<![\w'])" if word.isascii() else "") + re.escape(word) for word in keywords)
-    return any(re.search(start, text, re.IGNORECASE) for start in starts)
 
 
 class Scenario(BaseModel):
@@ -104,29 +50,34 @@ class Scenario(BaseModel):
         query: What the user says, with `{slot}` where values go.
         slots: The values of each slot; every slot stands in the query.
         replies: The reply cores by kind (`REPLY_KINDS`); kinds left out fall back to `neutral`.
+        followups: What may be said next in dialogues of this scenario alone, beside the bank's follow-ups.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: _Kebab
-    topic: _Kebab
-    split: Annotated[str, _one_of(SPLITS)]
+    id: Kebab
+    topic: Kebab
+    split: Annotated[str, one_of(SPLITS)]
     query: Text
-    slots: dict[_SlotName, PlainTexts] = Field(default_factory=dict)
-    replies: dict[Annotated[str, _one_of(REPLY_KINDS)], Text]
+    slots: dict[SlotName, PlainTexts] = Field(default_factory=dict)
+    replies: dict[Annotated[str, one_of(REPLY_KINDS)], Text]
+    followups: tuple[FollowUp, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         texts = {"query": self.query} | {f"replies.{kind}": text for kind, text in self.replies.items()}
         for field, text in texts.items():
-            for name in _SLOT.findall(text):
+            for name in SLOT.findall(text):
                 if name not in self.slots:
                     raise ValueError(f"{field} uses {{{name}}}, which is not defined: add it to slots")
-        used = set(_SLOT.findall(self.query))
+        used = set(SLOT.findall(self.query))
         for name in sorted(set(self.slots) - used):
             raise ValueError(f"slots.{name} is not used: put {{{name}}} into query or remove the slot")
         if "neutral" not in self.replies:
             raise ValueError("replies.neutral is missing: add it, as other kinds fall back to it")
+        for item in self.followups:
+            if item.split != self.split:
+                raise ValueError(f"followups.{item.id}.split is {item.split}: use the scenario's, {self.split}")
         longest = {name: max(values, key=len) for name, values in self.slots.items()}
         if (length := len(self.query_text(longest))) > MAX_TEXT:
             raise ValueError(f"query is up to {length} characters long with its slots: keep it to {MAX_TEXT}")
@@ -168,13 +119,19 @@ class Scenario(BaseModel):
             raise ValueError(f"{kind!r} is not a kind of reply: use one of {', '.join(REPLY_KINDS)}")
         return _filled(self.replies.get(kind, self.replies["neutral"]), slots)
 
+    def named_followups(self) -> tuple[FollowUp, ...]:
+        """The scenario's own follow-ups, named after it so that no other's name is the same."""
+        return tuple(
+            item.model_copy(update={"id": f"{self.id}/{item.id}", "scenario": self.id}) for item in self.followups
+        )
+
     def content_hash(self) -> str:
-        """16 hex characters that change with anything in the scenario."""
-        return _digest(self.model_dump(mode="json"))
+        """16 hex characters that change with anything in the scenario but its follow-ups, which have their own."""
+        return digest(self.model_dump(mode="json", exclude={"followups"}))
 
 
 def _filled(template: str, slots: Mapping[str, str]) -> str:
-    text = _SLOT.sub(lambda match: slots[match[1]], template)
+    text = SLOT.sub(lambda match: slots[match[1]], template)
     return text[:1].upper() + text[1:]
 
 
@@ -189,14 +146,14 @@ class Opener(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reply_emotion: Annotated[str, _one_of(REPLY_EMOTIONS)]
+    reply_emotion: Annotated[str, one_of(REPLY_EMOTIONS)]
     keywords: PlainTexts
     openers: PlainTexts
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         for text in self.openers:
-            if not _mentions_any(text, self.keywords):
+            if not mentions_any(text, self.keywords):
                 raise ValueError(f"the opener {text!r} has none of the keywords {', '.join(self.keywords)}")
         return self
 
@@ -215,6 +172,8 @@ class ScenarioBank(BaseModel):
     language: str
     scenarios: tuple[Scenario, ...]
     openers: dict[str, dict[str, Opener]]
+    followups: FollowUps | None = None
+    """Of dialogues of several turns; None where no run asks for any."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -227,13 +186,22 @@ class ScenarioBank(BaseModel):
         return self
 
     @classmethod
-    def load(cls, language: str = "en", path: Path | None = None, openers: Path | None = None) -> Self:
+    def load(
+        cls,
+        language: str = "en",
+        path: Path | None = None,
+        openers: Path | None = None,
+        followups: Path | None = None,
+        several_turns: bool = False,
+    ) -> Self:
         """Read a bank and check all of it.
 
         Args:
             language: Which of the shipped files to read, where the next two do not name others.
             path: The user's own scenarios; these need only the `neutral` reply, the shipped ones all nine.
             openers: The user's own openers.
+            followups: The user's own follow-ups.
+            several_turns: Whether to read follow-ups at all; without them the bank is that of single turns.
 
         Raises:
             UserError: A file cannot be read or breaks a rule; the message names file, scenario and field.
@@ -242,8 +210,17 @@ class ScenarioBank(BaseModel):
         file = path or FOLDER / f"{language}.yaml"
         read_openers = _load_openers(openers_file)
         scenarios = _load_scenarios(file, complete=path is None)
+        more = None
+        if several_turns:
+            first = {
+                family: {name: item.keywords for name, item in values.items()}
+                for family, values in read_openers.items()
+            }
+            said = {text for values in read_openers.values() for item in values.values() for text in item.openers}
+            own = tuple(item for scenario in scenarios for item in scenario.named_followups())
+            more = load_followups(followups or FOLDER / f"followups.{language}.yaml", first, said, own)
         try:
-            return cls(language=language, scenarios=scenarios, openers=read_openers)
+            return cls(language=language, scenarios=scenarios, openers=read_openers, followups=more)
         except ValidationError as error:
             raise UserError(f"{file}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
 
@@ -291,26 +268,64 @@ class ScenarioBank(BaseModel):
         """
         if draw < 0:
             raise ValueError(f"draw is {draw}: use a number from 0 up")
-        pairs = [(family, cues[family]) for family in self.kept(cues)] or [("emotion", "neutral")]
         sentences = []
-        for family, value in pairs:
+        for family, value in self._named(cues):
             openers = self.openers[family][value].openers
             draw, digit = divmod(draw, len(openers))
             sentences.append(openers[digit])
-        kinds = (cues.get("emotion", NONE), cues.get("age", NONE))
-        core = next((kind for kind in kinds if kind in REPLY_KINDS and kind != "neutral"), "neutral")
-        sentences.append(scenario.reply_text(core, slots))
+        sentences.append(scenario.reply_text(_core(cues), slots))
+        return self._joined(sentences), self._spoken(cues)
+
+    def compose_next(
+        self, followup: FollowUp, earlier: Sequence[Mapping[str, str]], cues: Mapping[str, str], draw: int
+    ) -> tuple[str, str]:
+        """Write the reply to a follow-up.
+
+        Args:
+            followup: What the user says.
+            earlier: The cues of the turns before, in order; at least one.
+            cues: Those of this turn.
+            draw: A number of the dialogue, the same in all of its turns, so that no opener of a cue comes twice
+                while there are enough.
+
+        Returns:
+            As `compose` does.
+        """
+        assert self.followups is not None, "the bank was read without follow-ups"
+        sentences = []
+        for family, value in self._named(cues):
+            openers = self.followups.continuing(family, value, earlier)
+            draw, digit = divmod(draw, len(openers))
+            sentences.append(openers[(digit + len(earlier)) % len(openers)])
+        sentences.append(followup.reply_text(_core(cues)))
+        return self._joined(sentences), self._spoken(cues)
+
+    def _named(self, cues: Mapping[str, str]) -> list[tuple[str, str]]:
+        """The cues that a reply names; a plain query counts as neutral."""
+        return [(family, cues[family]) for family in self.kept(cues)] or [("emotion", "neutral")]
+
+    def _joined(self, sentences: list[str]) -> str:
+        return ("" if self.language == "zh" else " ").join(sentences)
+
+    def _spoken(self, cues: Mapping[str, str]) -> str:
+        """The emotion in which a reply to these cues is spoken."""
         present = [family for family in _REPLY_EMOTION_ORDER if cues.get(family, NONE) != NONE]
-        spoken = self.openers[present[0]][cues[present[0]]].reply_emotion if present else "neutral"
-        return ("" if self.language == "zh" else " ").join(sentences), spoken
+        return self.openers[present[0]][cues[present[0]]].reply_emotion if present else "neutral"
 
     def mentions(self, reply_text: str, family: str, value: str) -> bool:
         """Whether a word of the reply begins with a keyword of this cue."""
-        return _mentions_any(reply_text, self.openers[family][value].keywords)
+        return mentions_any(reply_text, self.openers[family][value].keywords)
 
     def content_hash(self) -> str:
-        """16 hex characters that change with anything in the bank."""
-        return _digest(self.model_dump(mode="json"))
+        """16 hex characters that change with anything in the bank; with follow-ups only where they were read."""
+        single = {"followups": True, "scenarios": {"__all__": {"followups"}}}
+        return digest(self.model_dump(mode="json", exclude=None if self.followups else single))
+
+
+def _core(cues: Mapping[str, str]) -> str:
+    """The kind of reply core that answers these cues."""
+    kinds = (cues.get("emotion", NONE), cues.get("age", NONE))
+    return next((kind for kind in kinds if kind in REPLY_KINDS and kind != "neutral"), "neutral")
 
 
 def _check_openers(openers: Mapping[str, Mapping[str, Opener]]) -> None:
@@ -324,7 +339,7 @@ def _check_openers(openers: Mapping[str, Mapping[str, Opener]]) -> None:
     for family, value in sorted(given):
         for other in CUES[family]:
             for text in openers[family][value].openers:
-                if other != value and _mentions_any(text, openers[family][other].keywords):
+                if other != value and mentions_any(text, openers[family][other].keywords):
                     raise ValueError(f"{family}.{value}: the opener {text!r} has a keyword of {other}")
 
 

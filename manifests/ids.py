@@ -11,7 +11,10 @@ ID_FIELDS = (
     "split", "task", "language", "source", "scenario_hash", "slots", "cues", "age", "gender", "emotion", "event",
     "intensity", "query_voice", "reply_voice", "seed",
 )  # fmt: skip
-"""The columns of a plan row that its dialogue's id hashes (of every turn)."""
+"""The columns of a plan row that its dialogue's id hashes (of every turn).
+
+In a turn after the first `scenario_hash` is of the follow-up's content too, so that the id follows from what is said.
+"""
 
 
 def canonical_json(value: Any) -> bytes:

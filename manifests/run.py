@@ -33,6 +33,10 @@ def _number(value: float) -> float:
     return value
 
 
+MAX_TURNS = 5
+"""Turns that the trainers of this kind of dialogue keep at most."""
+SINGLE_TURN = {1: 1.0}
+
 Limit = Annotated[float, AfterValidator(_number)]
 """A threshold; infinite is allowed and means none."""
 
@@ -41,6 +45,25 @@ class Strict(BaseModel):
     """Frozen, and refuses keys that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RealConfig(Strict):
+    """Recordings of people as queries."""
+
+    corpora: tuple[Path, ...] = Field(min_length=1)
+    """Folders that `echat ingest` made, relative to the manifest (of one that ships: to the working directory)."""
+    share: Ratio = 1 / 3
+    """Share of the dialogues of each label whose query is a recording, where recordings with that label exist."""
+    tasks: tuple[str, ...] = TASKS
+    """Tasks whose dialogues may be real."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _tasks(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        for task in tasks:
+            if task not in TASKS:
+                raise ValueError(f"{task!r} is not a task: use one of {', '.join(TASKS)}")
+        return tasks
 
 
 class PlanConfig(Strict):
@@ -60,6 +83,8 @@ class PlanConfig(Strict):
     """Share of dialogues planned as pairs: one query text in contrasting cues, with different replies."""
     intensity: tuple[Ratio, Ratio] = (0.7, 1.0)
     """Range from which a dialogue's emotional intensity is drawn."""
+    turns: dict[Annotated[int, Field(ge=1, le=MAX_TURNS)], Ratio] = SINGLE_TURN
+    """Shares of the dialogues by their number of turns, 1 to 5."""
     splits: dict[str, Ratio] = {"train": 0.8, "validation": 0.1, "test": 0.1}
     """Shares of the splits; scenarios and speakers are disjoint between them."""
     part_rows: PositiveInt = 64
@@ -68,8 +93,12 @@ class PlanConfig(Strict):
     """A scenario bank of your own; the shipped one of the run's language otherwise."""
     openers: Path | None = None
     """Reply openers of your own, likewise."""
+    followups: Path | None = None
+    """Follow-ups of your own, likewise; read where `turns` asks for dialogues of several."""
     voices: Path | None = None
     """A voice table of your own; the speaker's shipped one otherwise."""
+    real: RealConfig | None = None
+    """Recordings as queries; none otherwise."""
 
     @field_validator("quotas")
     @classmethod
@@ -109,9 +138,16 @@ class PlanConfig(Strict):
             raise ValueError(f"splits.{unknown[0]} is not a split: use {', '.join(SPLITS)}")
         if abs(sum(self.splits.values()) - 1) > 1e-9:
             raise ValueError(f"splits must sum to 1, not {sum(self.splits.values()):g}")
+        if abs(sum(self.turns.values()) - 1) > 1e-9:
+            raise ValueError(f"turns must sum to 1, not {sum(self.turns.values()):g}")
         if self.intensity[0] > self.intensity[1]:
             raise ValueError("intensity needs the smaller number first")
         return self
+
+    @property
+    def max_turns(self) -> int:
+        """Most turns that a dialogue may have."""
+        return max(turns for turns, share in self.turns.items() if share)
 
 
 class SelectConfig(Strict):
@@ -134,6 +170,8 @@ class SelectConfig(Strict):
     """Least predicted opinion score of query and reply; needs `mos` with `share: 1`."""
     agree: tuple[str, ...] = ()
     """Families whose recognised label must equal the requested one, wherever one was requested, by every annotator."""
+    agree_real: bool = False
+    """Whether recordings, which people labelled, must agree too."""
     confidence_min: dict[str, Ratio] = {}
     """Least probability of the recognised label, per family of `agree` or per annotator (`gender_2`); calibrated
     thresholds are never below it."""
@@ -280,7 +318,8 @@ def load_run(file: Path) -> RunManifest:
 
     Paths inside it are relative to the file. Raises `UserError` with file, key path and what is allowed.
     """
-    if not file.is_file() and str(file) in shipped_runs():
+    shipped = not file.is_file() and str(file) in shipped_runs()
+    if shipped:
         file = shipped_runs()[str(file)]
     document = load_yaml(file)
     if not isinstance(document, dict):
@@ -289,11 +328,15 @@ def load_run(file: Path) -> RunManifest:
         manifest = RunManifest.model_validate(document)
     except ValidationError as error:
         raise from_pydantic(file, error) from error
-    paths = {
+    paths: dict[str, Any] = {
         key: (file.parent / value).resolve()
-        for key in ("scenarios", "openers", "voices")
+        for key in ("scenarios", "openers", "followups", "voices")
         if (value := getattr(manifest.plan, key)) is not None
     }
+    if (real := manifest.plan.real) is not None:
+        # A shipped manifest cannot know where your corpora are.
+        home = Path.cwd() if shipped else file.parent
+        paths["real"] = real.model_copy(update={"corpora": tuple((home / path).resolve() for path in real.corpora)})
     select = manifest.select
     if select.thresholds is not None:
         select = select.model_copy(update={"thresholds": (file.parent / select.thresholds).resolve()})

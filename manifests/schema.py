@@ -35,7 +35,7 @@ PLAN = pa.schema([
     field("recording", pa.string(), "sha256 of the recorded query's file in its corpus, or empty"),
     field("transcript", pa.string(), "words of the recorded query as its corpus states them, or empty"),
     field("scenario", pa.string(), "scenario of the bank"),
-    field("scenario_hash", pa.string(), "hash of the scenario's content"),
+    field("scenario_hash", pa.string(), "hash of the scenario's content; after the first turn also of the follow-up's"),
     field("topic", pa.string(), "topic of the scenario"),
     field("slots", pa.string(), "the scenario's slots as filled here", "JSON object"),
     field("followup", pa.string(), "follow-up of the bank that this turn says; empty in turn 0"),
@@ -77,6 +77,7 @@ SPEECH = pa.schema([
     field("audio", pa.large_binary(), "mono waveform, encoded once", "FLAC PCM_16"),
     field("sample_rate", pa.int32(), "rate of the waveform", "Hz"),
     field("seconds", pa.float64(), "duration of the waveform", "s"),
+    field("audio_sha256", pa.string(), "sha256 of the sample rate and the decoded 16-bit samples"),
 ])  # fmt: skip
 
 EVENT = pa.schema([
@@ -106,15 +107,20 @@ VOICES = pa.schema([
 ])  # fmt: skip
 
 TRANSCRIPT = pa.schema([
-    field("query_transcript", pa.string(), "what was heard in the query"),
-    field("query_wer", pa.float64(), "word error rate of the query against its text", "ratio"),
-    field("query_cer", pa.float64(), "character error rate of the query against its text", "ratio"),
+    field("query_transcript", pa.string(), "what was heard in the query; null where the recognizer does not know its"
+          " language", "", True),
+    field("query_wer", pa.float64(), "word error rate of the query against its text; null likewise", "ratio", True),
+    field("query_cer", pa.float64(), "character error rate of the query against its text; null likewise", "ratio",
+          True),
     field("query_mismatch", pa.float64(), "probability that the query says something else than its text; null where"
           " the recognizer does not tell", "0..1", True),
+    field("query_oov", pa.int32(), "words of the query's text that the recognizer's dictionary lacks; null where it has"
+          " none", "words", True),
     field("reply_transcript", pa.string(), "what was heard in the reply"),
     field("reply_wer", pa.float64(), "word error rate of the reply against its text", "ratio"),
     field("reply_cer", pa.float64(), "character error rate of the reply against its text", "ratio"),
     field("reply_mismatch", pa.float64(), "the same of the reply", "0..1", True),
+    field("reply_oov", pa.int32(), "the same of the reply", "words", True),
 ])  # fmt: skip
 
 

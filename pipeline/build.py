@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from manifests import bank
 from manifests.errors import UserError
 from manifests.files import remove_debris, write_atomic, writing
 from manifests.ledger import CellRecord, Ledger
 from manifests.run import RunManifest, dump_run, load_run
 from manifests.topup import write_topup
+from pipeline.corpus import ABOUT, LABELS
 from pipeline.dag import Dag, build_dag
 from pipeline.events import Events
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
@@ -22,6 +25,7 @@ from pipeline.grid import SHARD, Grid, pool_of
 from pipeline.join import by_dialogue, join_rows
 from pipeline.lock import RunLock
 from pipeline.progress import Progress
+from pipeline.real import kept_copies
 from pipeline.runner import Runner
 from pipeline.schedule import Node, Schedule
 from pipeline.select import load_statistics, run_select
@@ -156,6 +160,7 @@ def _with_inputs(dag: Dag, run: Path) -> RunManifest:
     sources = {
         "scenarios": plan.scenarios or bank.FOLDER / f"{language}.yaml",
         "openers": plan.openers or bank.FOLDER / f"openers.{language}.yaml",
+        **({"followups": plan.followups or bank.FOLDER / f"followups.{language}.yaml"} if plan.max_turns > 1 else {}),
         "voices": dag.planner.voices.path,
         **({"thresholds": select.thresholds} if select.thresholds else {}),
     }
@@ -166,7 +171,23 @@ def _with_inputs(dag: Dag, run: Path) -> RunManifest:
             (run / "inputs").mkdir(exist_ok=True)
         write_atomic(run / paths[key], data)
     select = select.model_copy(update={"thresholds": paths.pop("thresholds", None)})
+    if plan.real is not None:
+        plan = plan.model_copy(update={"real": plan.real.model_copy(update={"corpora": _with_corpora(dag, run)})})
     return dag.manifest.model_copy(update={"plan": plan.model_copy(update=paths), "select": select})
+
+
+def _with_corpora(dag: Dag, run: Path) -> tuple[Path, ...]:
+    """The tables of the corpora, copied into the run; the recordings that it takes are in its cells."""
+    folders = []
+    for name, table, about in kept_copies(dag.planner.real):
+        folder = Path("inputs") / "corpora" / name
+        data = table.read_bytes()
+        with writing(run / folder):
+            (run / folder).mkdir(parents=True, exist_ok=True)
+        write_atomic(run / folder / LABELS, data)
+        write_atomic(run / folder / ABOUT, yaml.safe_dump(about, sort_keys=False, allow_unicode=True).encode())
+        folders.append(folder)
+    return tuple(folders)
 
 
 def _build(dag: Dag, run: Path, events: Events, quiet: bool, rounds: int | None) -> BuildResult:

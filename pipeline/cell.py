@@ -85,7 +85,8 @@ def run_cell(
     if REFERENCE in stage.reads:
         references = {voice: reference(ledger, record) for voice, record in voices.items()}
         for row in rows:
-            row[REFERENCE] = references[row["plan.query_voice"]]
+            # A recorded query has no voice of the speaker's, and so no reference.
+            row[REFERENCE] = references[row["plan.query_voice"]] if row["plan.query_voice"] else ""
     row_keys = _row_keys(stage, rows, errors)
     made = _copy_earlier(stage, ledger, job, row_keys, errors)
     copied = len(made)

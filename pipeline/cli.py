@@ -158,9 +158,11 @@ def plan(
         figures = estimate(dag)
         if as_json:
             quotas = [{"task": task, "label": label, "keep": n} for (task, label), n in dag.planner.quotas.items()]
-            _print_json({**to_json(figures, counts), "quotas": quotas})
+            real = [{"task": task, "label": label, "real": n} for (task, label), n in dag.planner.real_counts.items()]
+            _print_json({**to_json(figures, counts), "quotas": quotas, "real": real})
         else:
-            _print_plan(figures, counts, dag.planner.quotas)
+            _print_plan(figures, counts, dag.planner.quotas, dag.planner.real_counts)
+            _print_real(dag)
         if out is not None and (out / "stages").exists():
             _print_reuse(dag, out)
         if not assume_cluster:
@@ -168,18 +170,35 @@ def plan(
             check_placement(dag)
 
 
-def _print_plan(figures: Any, counts: Any, quotas: Any) -> None:
-    from manifests.labels import SPLITS
+def _print_real(dag: Any) -> None:
+    real = dag.planner.real
+    if real.folders:
+        _print(
+            f"recordings that can be queries: {len(real.recordings):,} of {', '.join(real.abouts)};"
+            f" {real.unusable():,} have no text, are twice there, or are in a split without a share"
+        )
 
+
+def _print_plan(figures: Any, drawn: Any, quotas: Any, real: Any) -> None:
+    from manifests.labels import SPLITS
+    from pipeline.estimate import by_label, by_turns
+
+    counts, turns = by_label(drawn), by_turns(drawn)
     labels = sorted({(task, label) for task, label, _ in counts})
     rows: list[tuple[Any, ...]] = []
     for task, label in labels:
         splits = [counts[task, label, split] for split in SPLITS]
-        rows.append((task, label, *splits, sum(splits), quotas[task, label]))
+        rows.append((task, label, *splits, sum(splits), real[task, label], quotas[task, label]))
     sums = [sum(n for (_, _, s), n in counts.items() if s == split) for split in SPLITS]
-    rows.append(("all", "", *sums, sum(sums), sum(quotas.values())))
-    headers = ["task", "label", *SPLITS, "planned", "to keep"]
+    rows.append(("all", "", *sums, sum(sums), sum(real.values()), sum(quotas.values())))
+    headers = ["task", "label", *SPLITS, "planned", "real", "to keep"]
     _table(f"{figures.dialogues:,} dialogues, parts: {figures.parts:,}", headers, rows)
+    if any(number > 1 for number, _ in turns):
+        rows = []
+        for number in sorted({number for number, _ in turns}):
+            splits = [turns[number, split] for split in SPLITS]
+            rows.append((number, *splits, sum(splits)))
+        _table(f"{round(figures.turns):,} turns", ["turns", *SPLITS, "dialogues"], rows)
     costs = [
         (
             cost.stage,

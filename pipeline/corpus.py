@@ -4,6 +4,9 @@
 speaks; `age`, `gender`, `emotion`, `event` and `speakers` (`one`, `several`) hold labels in the spelling of any
 known corpus. Every column but `file` may be missing, and others are ignored. A `corpus.yaml` beside it may give the
 corpus its `name`.
+
+`echat ingest` writes such folders (`pipeline/ingest/writer.py`) with all of `COLUMNS`, checked, and with licence and
+consent in `corpus.yaml`; runs take their real queries from those alone.
 """
 
 from __future__ import annotations
@@ -15,11 +18,38 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from manifests.errors import UserError
+from manifests.errors import UserError, from_pydantic
 from manifests.labels import HEARD, NONE, canonical
 
-LABELS, ABOUT = "labels.csv", "corpus.yaml"
+LABELS, ABOUT, AUDIO = "labels.csv", "corpus.yaml", "audio"
+FORMAT = 1
+"""Of the folders that `echat ingest` writes."""
+COLUMNS = (
+    "file", "sha256", "speaker", "gender", "age", "emotion", "event", "speakers", "text", "translation", "language",
+    "seconds", "sample_rate", "original_gender", "original_age", "original_emotion", "original_event",
+    "original_speakers", "split", "source_file", "changed",
+)  # fmt: skip
+"""Of the `labels.csv` that it writes: our labels and the corpus' own, and what was changed in the sound."""
+
+
+class About(BaseModel):
+    """The `corpus.yaml` of a folder that `echat ingest` made."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    version: int
+    licence: str
+    consent: str
+    publish: bool
+    note: str = ""
+    source: str = ""
+    citation: str = ""
+    recordings: int
+    audio: str = ""
+    """Folder of the corpus where this file is a copy that a run keeps; else the one that it is in."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +61,11 @@ class CorpusClip:
         speaker: Empty when it is not known.
         labels: By family, canonical; a family whose label is empty or none of ours has no key.
         unknown: By family, labels that are none of ours, as they are spelled there.
+        text: What is said, or empty.
+        language: Of the text, or empty.
+        split: Of the corpus itself, or empty.
+        sha256: Of the file, where `echat ingest` wrote it.
+        seconds: Likewise; 0 where it is not known.
     """
 
     file: str
@@ -38,6 +73,11 @@ class CorpusClip:
     speaker: str
     labels: dict[str, str]
     unknown: dict[str, str] = field(default_factory=dict)
+    text: str = ""
+    language: str = ""
+    split: str = ""
+    sha256: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +141,27 @@ def read_corpus(folder: Path, name: str | None = None, speakers: Iterable[str] |
     return Corpus(folder, name or _stated_name(folder) or folder.resolve().name, clips)
 
 
+def read_about(folder: Path) -> About:
+    """What a folder that `echat ingest` made says of itself.
+
+    Raises:
+        UserError: The folder is none, or of another version.
+    """
+    from manifests.yamlfile import load_yaml
+
+    path = folder / ABOUT
+    if not path.is_file() or not (folder / LABELS).is_file():
+        raise UserError(f"{folder}: is no folder that echat ingest has made ({ABOUT}, {LABELS}); make it first")
+    document = load_yaml(path)
+    try:
+        about = About.model_validate(document)
+    except ValidationError as error:
+        raise from_pydantic(path, error) from None
+    if about.version != FORMAT:
+        raise UserError(f"{path}: is of version {about.version}, this package reads {FORMAT}: run echat ingest again")
+    return about
+
+
 def _stated_name(folder: Path) -> str | None:
     path = folder / ABOUT
     if not path.is_file():
@@ -150,11 +211,22 @@ def _clip(table: Path, line: int, row: dict[str, str | None]) -> CorpusClip:
             value = text if text in HEARD[family] else None if text else NONE
         else:
             value = _canonical(family, text)
-        if value is None:
-            unknown[family] = text
+        original = (row.get(f"original_{family}") or "").strip()
+        if value is None or (original and not text):
+            unknown[family] = text or original
         elif value != NONE or (family == "event" and text):
             labels[family] = value
-    return CorpusClip(file, table.parent / file, speaker, labels, unknown)
+    known = {name: (row.get(name) or "").strip() for name in ("text", "language", "split", "sha256")}
+    return CorpusClip(
+        file, table.parent / file, speaker, labels, unknown, **known, seconds=_seconds(row.get("seconds") or "")
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def _canonical(family: str, text: str) -> str | None:

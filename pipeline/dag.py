@@ -13,6 +13,7 @@ from manifests.errors import UserError
 from manifests.run import RunManifest
 from manifests.voices import VoiceTable
 from pipeline.planner import Planner
+from pipeline.real import RealQueries
 from pipeline.registry import load_plugins, resolve
 from pipeline.stage import REFERENCE, Stage
 from pipeline.stages.listen import Annotate, Rate, Transcribe
@@ -50,8 +51,10 @@ class Dag:
 
     @property
     def publishable(self) -> bool:
-        """Whether every speaker makes speech that may be published."""
+        """Whether every speaker makes speech, and every corpus has recordings, that may be published."""
         stages = (self.by_name["speak_query"], self.by_name["speak_reply"])
+        if not all(about.publish for about in self.planner.real.abouts.values()):
+            return False
         return all(stage.engine.capabilities.publishable for stage in stages)  # type: ignore[attr-defined]
 
 
@@ -62,15 +65,18 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
         UserError: An unknown engine, key or label; names file, key path and what is allowed.
     """
     load_plugins(manifest.plugins, file)
-    if manifest.language not in shipped_languages() and not (manifest.plan.scenarios and manifest.plan.openers):
-        raise UserError(
-            f"{file}: language: no scenario bank ships for {manifest.language!r}; set plan.scenarios and plan.openers"
-        )
+    if manifest.language not in shipped_languages():
+        own = ["scenarios", "openers", *(["followups"] if manifest.plan.max_turns > 1 else [])]
+        if any(getattr(manifest.plan, key) is None for key in own):
+            keys = " and ".join(f"plan.{key}" for key in own)
+            raise UserError(f"{file}: language: no scenario bank ships for {manifest.language!r}; set {keys}")
     script_section = {
         **manifest.script,
         "language": manifest.language,
         "scenarios": manifest.plan.scenarios,
         "openers": manifest.plan.openers,
+        "followups": manifest.plan.followups,
+        "several_turns": manifest.plan.max_turns > 1,
     }
     writer: Any = resolve("script", script_section, file, ("script",))
     query: Any = resolve("speaker", manifest.speak_query, file, ("speak_query",))
@@ -95,12 +101,13 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
         speaker=query.engine,
         capabilities=query.capabilities,
         reply_languages=reply.capabilities.languages,
+        real=_real(manifest, file),
     )
     annotate = Annotate(annotators)
     mos: Any = resolve("mos", manifest.mos, file, ("mos",)) if manifest.mos else None
     stages = (
         Script(writer),
-        SpeakQuery(query),
+        SpeakQuery(query, tuple(planner.real.sounds().items())),
         SpeakReply(reply),
         Transcribe(recognizer),
         annotate,
@@ -112,6 +119,14 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
     dag = Dag(manifest, Plan(planner), stages, voices)
     check_columns(dag)
     return dag
+
+
+def _real(manifest: RunManifest, file: Path | str) -> RealQueries:
+    """The recordings that a manifest names; what is not as it should be is told at once."""
+    config = manifest.plan.real
+    if config is None:
+        return RealQueries()
+    return RealQueries(config.corpora, config.share, config.tasks, manifest.plan.splits, manifest.seed, str(file))
 
 
 def _annotators(manifest: RunManifest, file: Path | str) -> tuple[tuple[str, Any], ...]:

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipeline.dag import Dag
 from pipeline.grid import SHARD, Grid, pool_of
 from pipeline.planner import Block
 from pipeline.stages.mos import Mos
+from pipeline.stages.plan import Counts
 from pipeline.stages.voices import Voices
 from pipeline.writers.bank import BankWriter
 
@@ -54,6 +56,7 @@ class Estimate:
     reply_hours: float
     disk_gb: float
     texts: int
+    turns: float
     stages: tuple[StageCost, ...]
 
     @property
@@ -92,9 +95,13 @@ def estimate(dag: Dag) -> Estimate:
             StageCost(stage.name, pool.name, hours, rate.realtime, rate.unit, unit_hours, wall, pool.count, rate.source)
         )
     seconds = 3600 * (query_h * query.engine.sample_rate_hz + reply_h * reply.engine.sample_rate_hz)
-    texts = min(sum(scenario.num_queries for scenario in dag.planner.bank.scenarios), dialogues)
+    bank, plan = dag.planner.bank, dag.manifest.plan
+    turns = dialogues * sum(count * share for count, share in plan.turns.items())
+    followups = len(bank.followups.followups) if bank.followups else 0
+    texts = min(sum(scenario.num_queries for scenario in bank.scenarios), dialogues)
+    texts += min(followups, int(turns - dialogues + 0.5))
     disk = 2 * seconds * 2 * _FLAC_RATIO / 1e9  # two bytes a sample; once in the cells, once in the shards
-    return Estimate(dialogues, dag.planner.num_parts, query_h, reply_h, disk, texts, tuple(costs))
+    return Estimate(dialogues, dag.planner.num_parts, query_h, reply_h, disk, texts, turns, tuple(costs))
 
 
 def _take_hours(dag: Dag, stage: Voices) -> float:
@@ -105,18 +112,19 @@ def _take_hours(dag: Dag, stage: Voices) -> float:
 
 
 def _mean_chars(dag: Dag) -> tuple[float, float]:
-    """Mean length of query and reply text, over the first rows of every label cell."""
+    """Mean length of a dialogue's query texts and reply texts, over the first dialogues of every label cell."""
     planner = dag.planner
     writer = BankWriter(planner.bank, "")  # stands in for any other, which would cost money to ask
     names = ["id", "turn", *[f"plan.{name}" for name in PLAN.names]]
-    counts = planner.counts
+    turn, counts = names.index("turn"), planner.counts
     totals = [0.0, 0.0]
     for (task, label), count in counts.items():
         index = [cell.name for cell in planner.cells[task]].index(label)
         rows = planner.rows(Block(task, index, 0, min(count, max(1, _SAMPLE_ROWS // len(counts)))))
         texts = [writer.compose(dict(zip(names, row, strict=True))) for row in rows]
         for place, role in enumerate(("query_text", "reply_text")):
-            totals[place] += count * sum(len(text[role]) for text in texts) / len(texts)
+            dialogues = sum(row[turn] == 0 for row in rows)
+            totals[place] += count * sum(len(text[role]) for text in texts) / dialogues
     return totals[0] / planner.num_dialogues, totals[1] / planner.num_dialogues
 
 
@@ -166,14 +174,35 @@ def _refusal(dag: Dag, pool: Pool, kind: str, amount: float, used: float, have: 
     )
 
 
-def as_json(estimate_: Estimate, counts: Mapping[tuple[str, str, str], int]) -> dict[str, Any]:
+def by_label(counts: Counts) -> Counter[tuple[str, str, str]]:
+    """Dialogues per task, label and split."""
+    return _summed(counts, lambda key: key[:3])
+
+
+def by_turns(counts: Counts) -> Counter[tuple[int, str]]:
+    """Dialogues per number of turns and split."""
+    return _summed(counts, lambda key: (key[3], key[2]))
+
+
+def _summed(counts: Counts, group: Callable[[tuple[str, str, str, int]], Any]) -> Counter[Any]:
+    out: Counter[Any] = Counter()
+    for key, number in counts.items():
+        out[group(key)] += number
+    return out
+
+
+def as_json(estimate_: Estimate, counts: Counts) -> dict[str, Any]:
     """The estimate and the counts for machines."""
     return {
         "dialogues": estimate_.dialogues,
         "parts": estimate_.parts,
         "counts": [
             {"task": task, "label": label, "split": split, "dialogues": number}
-            for (task, label, split), number in sorted(counts.items())
+            for (task, label, split), number in sorted(by_label(counts).items())
+        ],
+        "turns": [
+            {"turns": turns, "split": split, "dialogues": number}
+            for (turns, split), number in sorted(by_turns(counts).items())
         ],
         "query_hours": estimate_.query_hours,
         "reply_hours": estimate_.reply_hours,

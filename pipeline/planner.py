@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +27,8 @@ from manifests.schema import PLAN
 from manifests.topup import NO_TOPUP, Cell, TopUp
 from manifests.voices import Voice, VoiceTable
 from pipeline.draws import last_share, mix64, partner, rendezvous, salt
+from pipeline.real import NO_REAL, RealQueries, Recording
+from pipeline.turns import Turns
 
 BLOCK_ROWS = 20_000  # rows drawn at once; bounds memory, not the result
 
@@ -66,12 +67,16 @@ class Planner:
     capabilities: Capabilities
     reply_languages: tuple[str, ...]
     topup: TopUp = NO_TOPUP
+    real: RealQueries = NO_REAL
 
     def identity(self) -> dict[str, Any]:
         """What decides the rows, for the plan's key."""
-        plan = self.manifest.plan.model_dump(mode="json", exclude={"scenarios", "openers", "voices", "retries"})
+        own = {"scenarios", "openers", "followups", "voices", "retries", "real"}
+        single = {"turns"} if self.manifest.plan.max_turns == 1 else set()
+        plan = self.manifest.plan.model_dump(mode="json", exclude=own | single)
         return {
             "plan": plan,
+            **({"real": self.real.identity()} if self.real.folders else {}),
             "topup": self.topup.content_hash(),
             "seed": self.manifest.seed,
             "language": self.manifest.language,
@@ -181,8 +186,12 @@ class Planner:
         """Planned dialogues per (task, label) without retries, after every check.
 
         Raises:
-            UserError: A language or label that the speaker cannot render, or a quota that cannot be met.
+            UserError: A language or label that the speaker cannot render, a quota or a share of recordings that
+                cannot be met.
         """
+        self._turns.check(self.file)
+        for (task, name), first in self.first_counts.items():
+            self.real.check(task, name, self._cell(task, name).cues, first)
         counts = {cell: first + self.topup.extra(cell) for cell, first in self.first_counts.items()}
         for (task, name), count in counts.items():
             for split, supply in self._supplies(task, name).items():
@@ -194,6 +203,20 @@ class Planner:
                     )
         return counts
 
+    def _cell(self, task: str, name: str) -> LabelCell:
+        return next(cell for cell in self.cells[task] if cell.name == name)
+
+    def _recording(self, cell: LabelCell, number: int) -> Recording | None:
+        return self.real.of_row(cell.task, cell.name, cell.cues, number)
+
+    @property
+    def real_counts(self) -> dict[Cell, int]:
+        """Of the planned dialogues per (task, label), without retries, those whose query is a recording."""
+        return {
+            (task, name): self.real.count(task, name, self._cell(task, name).cues, count)
+            for (task, name), count in self.counts.items()
+        }
+
     def room(self, task: str, name: str) -> int:
         """Most rows of a label that scenarios and voices suffice for."""
         shares = self.manifest.plan.splits
@@ -202,7 +225,7 @@ class Planner:
 
     def _supplies(self, task: str, name: str) -> dict[str, int]:
         """Different queries by different voices that a label can have, by split."""
-        cell = next(cell for cell in self.cells[task] if cell.name == name)
+        cell = self._cell(task, name)
         supplies = {}
         for split in (split for split, share in self.manifest.plan.splits.items() if share):
             where = f"{self.file}: plan.quotas.{task}.{name}: cannot be met in split {split}"
@@ -260,10 +283,10 @@ class Planner:
         return [(number, 0, bisect_right(ends, number)) for number in range(block.start, block.stop)]
 
     def rows(self, block: Block) -> list[tuple[Any, ...]]:
-        """Draw a block: tuples of `id`, `turn` and the columns of `schema.PLAN`, in that order."""
+        """Draw a block: tuples of `id`, `turn` and the columns of `schema.PLAN`, in that order; a row per turn."""
         cell = self.cells[block.task][block.index]
         draws = self._draws(block)
-        units, seeds, pairs, contrasts = self._units(block.task, cell.name, draws)
+        units, seeds, pairs, contrasts, others = self._units(block.task, cell.name, draws)
         splits = self._draw_splits(units)
         scenario_of: list[Scenario] = [None] * len(units)  # type: ignore[list-item]
         voice_of: list[Voice] = [None] * len(units)  # type: ignore[list-item]
@@ -282,6 +305,8 @@ class Planner:
         intensity = np.round(low + (high - low) * strength, 2).tolist()
         labels = dict(cell.cues)
         cues = list(labels)
+        num_turns = self._turns.counts(units)
+        said = self._turns.said(units, num_turns, scenario_of)
         names = ["id", "turn", *PLAN.names]
         out = []
         for n, (scenario, voice, seed) in enumerate(zip(scenario_of, voice_of, seeds.tolist(), strict=True)):
@@ -319,15 +344,20 @@ class Planner:
                 "attempt": draws[n][1],
                 "round": draws[n][2],
             }
-            row["id"] = dialogue_id([row])
-            out.append(tuple(row[name] for name in names))
+            recording = self._recording(cell, draws[n][0])
+            if recording:
+                turns = [row | recording.columns()]  # a recording is one turn
+            else:
+                turns = self._turns.later(row, int(units[n]), said[n], others[n]) if num_turns[n] > 1 else [row]
+            name = dialogue_id(turns)
+            out += [tuple(({"id": name} | turn)[column] for column in names) for turn in turns]
         return out
 
     def _units(
         self, task: str, name: str, draws: list[tuple[int, int, int]]
-    ) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
-        """Per row: the seed that a contrastive pair shares, the row's own seed, and the pair's name and the other
-        row's cues as JSON if both are in.
+    ) -> tuple[np.ndarray, np.ndarray, list[str], list[str], list[dict[str, str] | None]]:
+        """Per row: the seed that a contrastive pair shares, the row's own seed, the pair's name and the other row's
+        cues as JSON if both are in, and those cues even if it is not.
 
         A retry shares all but its own seed with the row of its number: scenario, slots, voice, split and pair.
         """
@@ -336,8 +366,9 @@ class Planner:
         # With an odd number of labels one of them has no partner in each round.
         odd = len(rivals) / (len(rivals) - 1) if len(rivals) > 1 and len(rivals) % 2 else 1.0
         share = min(1.0, self.manifest.plan.contrastive * odd)
-        cues = {cell.name: canonical_json(dict(cell.cues)).decode() for cell in self.cells[task]}
-        units, seeds, pairs, contrasts = [], [], [], []
+        cues = {cell.name: dict(cell.cues) for cell in self.cells[task]}
+        shown = {name: canonical_json(values).decode() for name, values in cues.items()}
+        units, seeds, pairs, contrasts, others = [], [], [], [], []
         for number, attempt, _ in draws:
             other = None
             if int((number + 1) * share + 0.5) > int(number * share + 0.5):
@@ -348,17 +379,24 @@ class Planner:
                 both = sorted((name, rivals[other]))
                 unit = (self.manifest.seed, "pair", task, *both, number)
             present = other is not None and number < counts.get((task, rivals[other]), 0)
+            if present and other is not None:  # a recording has no counterpart that says the same
+                present = self._recording(self._cell(task, rivals[other]), number) is None
             again = ("retry", attempt) if attempt else ()
             units.append(seed_of(*unit))
             seeds.append(seed_of(self.manifest.seed, task, name, number, *again))
             pairs.append(content_hash(list(unit), 12) if present else "")
-            contrasts.append(cues[rivals[other]] if present and other is not None else "{}")
-        return np.array(units, np.uint64), np.array(seeds, np.int64), pairs, contrasts
+            contrasts.append(shown[rivals[other]] if present and other is not None else "{}")
+            others.append(None if other is None else cues[rivals[other]])
+        return np.array(units, np.uint64), np.array(seeds, np.int64), pairs, contrasts, others
 
     def _draw_splits(self, units: np.ndarray) -> np.ndarray:
         shares = np.cumsum([self.manifest.plan.splits.get(split, 0.0) for split in SPLITS])
         draw = (mix64(units ^ salt("split")) >> np.uint64(11)).astype(float) / 2.0**53
         return np.minimum(np.searchsorted(shares, draw, side="right"), last_share(shares))
+
+    @cached_property
+    def _turns(self) -> Turns:
+        return Turns(self.manifest.plan, self.bank, self.capabilities)
 
     @cached_property
     def _scenarios(self) -> dict[str, list[Scenario]]:
@@ -372,13 +410,3 @@ class Planner:
         labels = dict(cell.cues)
         age = labels.get("age", "adult")
         return self.voices.queries(split, self.manifest.language, age, labels.get("gender"))
-
-
-def label_counts(rows: list[tuple[Any, ...]]) -> Counter[tuple[str, str, str]]:
-    """Rows per (task, label, split), for tables."""
-    names = ["id", "turn", *PLAN.names]
-    task, cues, split = names.index("task"), names.index("cues"), names.index("split")
-    values = {family: names.index(family) for family in ("age", "gender", "emotion", "event")}
-    return Counter(
-        (row[task], "+".join(row[values[family]] for family in row[cues]) or "neutral", row[split]) for row in rows
-    )

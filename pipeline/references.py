@@ -27,7 +27,7 @@ class References:
         self.stage = stage
         self.ledger = ledger
         self.used = {
-            record.part: tuple(sorted(set(ledger.load(record, ["query_voice"])["query_voice"].to_pylist())))
+            record.part: tuple(sorted(set(ledger.load(record, ["query_voice"])["query_voice"].to_pylist()) - {""}))
             for record in plan
         }
         wanted = {name for names in self.used.values() for name in names}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from manifests.ids import seed_of
 from manifests.labels import CUES
 from manifests.think import render_tag
+from pipeline.real import SOURCE, corpus_of
 
 if TYPE_CHECKING:
     from pipeline.dag import Dag
@@ -39,11 +40,20 @@ def sample_json(dag: Dag, turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "source": first["plan.source"],
         "query_language": first["plan.query_language"],
         "recording": first["plan.recording"],
+        "corpus": _corpus(dag, first),
         "pair": first["plan.pair"],
         "num_turns": first["plan.num_turns"],
         "turns": [_turn(row, dag.manifest.slots, dag.manifest.mos is not None) for row in turns],
         "engines": {stage.name: ", ".join(e.revision() for e in stage.engines) for stage in dag.stages},
     }
+
+
+def _corpus(dag: Dag, row: Mapping[str, Any]) -> dict[str, str]:
+    """Where a recorded query is from and what its speaker agreed to; empty texts for a synthetic one."""
+    if row["plan.source"] != SOURCE:
+        return {"name": "", "licence": "", "consent": ""}
+    about = dag.planner.real.abouts[corpus_of(row["plan.query_speaker"])]
+    return {"name": about.name, "licence": about.licence, "consent": about.consent}
 
 
 def _turn(row: Mapping[str, Any], slots: Sequence[str], scored: bool) -> dict[str, Any]:
@@ -53,6 +63,7 @@ def _turn(row: Mapping[str, Any], slots: Sequence[str], scored: bool) -> dict[st
         "turn": turn,
         "scenario": row["plan.scenario"],
         "topic": row["plan.topic"],
+        "followup": row["plan.followup"],
         "cues": row["plan.cues"],
         "seed": row["plan.seed"],
         "query": {
@@ -88,10 +99,13 @@ def _utterance(row: Mapping[str, Any], role: str, scored: bool) -> dict[str, Any
     return {
         "text": row[f"script.{role}_text"],
         "spoken": row[f"script.{role}_spoken"],
-        "transcript": row[f"transcribe.{role}_transcript"],
-        "wer": round(row[f"transcribe.{role}_wer"], 4),
-        "cer": round(row[f"transcribe.{role}_cer"], 4),
+        "transcript": row[f"transcribe.{role}_transcript"] or "",
+        "wer": _score(row[f"transcribe.{role}_wer"], 4),
+        "cer": _score(row[f"transcribe.{role}_cer"], 4),
         "mismatch": _score(row[f"transcribe.{role}_mismatch"], 4),
+        # Nothing is counted where the recognizer has no dictionary: JSON of shards has no nulls.
+        "oov": -1 if row[f"transcribe.{role}_oov"] is None else row[f"transcribe.{role}_oov"],
+        "audio_sha256": row[f"speak_{role}.audio_sha256"],
         "seconds": round(row[f"speak_{role}.seconds"], 4),
         "sample_rate": row[f"speak_{role}.sample_rate"],
         "quality": {name: round(row[f"rate.{role}_{name}"], 4) for name in _QUALITY},

@@ -31,7 +31,7 @@ from pipeline.stages.plan import pipeline_options
 from pipeline.thresholds import Thresholds, held_out, report, rules_of
 from pipeline.verdict import KEPT, Rules, comparable, judge, judged_columns, requested
 
-VERSION = 3
+VERSION = 4
 
 Records = Mapping[int, Mapping[str, CellRecord]]
 """Committed cells by part and stage; the stages in their order, for the first error of a row is the one named."""
@@ -79,6 +79,7 @@ def tally(
     yield json.dumps(["verdict", verdict])
     yield json.dumps(["task", first["plan.task"], label_of(first), verdict])
     yield json.dumps(["split", first["plan.split"], verdict])
+    yield json.dumps(["source", first["plan.source"], verdict])
     for name in sorted({reason.split(" ", 1)[0] for reason in reasons}):
         yield json.dumps(["reason", name])
     if error:
@@ -87,11 +88,16 @@ def tally(
     # Agreement of the rows that the thresholds were chosen on flatters them; that of the rest does not.
     chosen_on = first["plan.round"] == 0 and held_out(first["id"], rules.calibration_share)
     for row in turns:
+        for name, column, *_ in rules.limits:
+            if row[column] is None:
+                yield json.dumps(["unmeasured", name])
         for slot in rules.slots:
             yield json.dumps(["heard", slot, requested(row, slot), row[f"annotate.heard_{slot}"]])
         for slot in rules.judged:
             heard = row[f"annotate.heard_{slot}"]
-            if comparable(row, slot) and row[f"annotate.heard_{slot}_p"] >= rules.least(slot, heard):
+            if comparable(row, slot, rules.config.agree_real) and row[f"annotate.heard_{slot}_p"] >= rules.least(
+                slot, heard
+            ):
                 agrees = "agree" if heard == requested(row, slot) else "disagree"
                 yield json.dumps(["agreement", slot, heard, "chosen_on" if chosen_on else "rest", agrees])
 
@@ -114,7 +120,7 @@ def statistics(counts: Mapping[str, int]) -> dict[str, Any]:
     `yield` has kept / planned of every task and label; `agreement` counts recognised labels at or above their
     threshold.
     """
-    names = ("verdict", "task", "split", "reason", "error", "heard", "agreement", "yield")
+    names = ("verdict", "task", "split", "source", "unmeasured", "reason", "error", "heard", "agreement", "yield")
     tree: dict[str, Any] = {name: {} for name in names}
     for name in sorted(counts):
         *path, last = json.loads(name)

@@ -37,7 +37,7 @@ from pipeline.select import Records, kept_ids, point_current, set_aside, verdict
 if TYPE_CHECKING:
     from pipeline.dag import Dag
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ def lay_out(dag: Dag, select: Path, records: Records) -> list[dict[str, Any]]:
             group = (row["split"], row["num_turns"])
             planned[group] = planned.get(group, 0) + 1
     identities = [stage.identity() for stage in dag.stages]
+    # Licence and consent stand in the JSON of every recorded dialogue.
+    corpora = [[about.name, about.licence, about.consent] for about in dag.planner.real.abouts.values()]
     layout = []
     for split, num_turns in sorted(planned, key=lambda group: (SPLITS.index(group[0]), group[1])):
         count = 1
@@ -96,7 +98,7 @@ def lay_out(dag: Dag, select: Path, records: Records) -> list[dict[str, Any]]:
                 "num_turns": num_turns,
                 "rows": sum(map(len, kept.values())),
                 "cells": {str(part): cells[part] for part in parts},
-                "key": content_hash({"version": VERSION, "identities": identities, "content": content}),
+                "key": content_hash([VERSION, identities, corpora, content]),
             })  # fmt: skip
     return layout
 
@@ -299,6 +301,7 @@ def describe(dag: Dag, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "licences": {
             **{stage.name: [engine.licence for engine in stage.engines] for stage in dag.stages},
             "voices": dag.planner.licences,
+            "corpora": {about.name: about.licence for about in dag.planner.real.abouts.values()},
             "events": list(dag.by_name["speak_query"].engine.event_licences),  # type: ignore[attr-defined]
         },
     }

@@ -174,7 +174,7 @@ def count_part(
     """Add the held-out rows of one part to a histogram."""
     heard = [f"annotate.heard_{slot}{tail}" for slot in slots for tail in ("", "_p")]
     families = {"age", *map(family_of, slots)} - {"speakers"}
-    columns = ["plan.round", *sorted(f"plan.{family}" for family in families), *heard]
+    columns = ["plan.round", "plan.source", *sorted(f"plan.{family}" for family in families), *heard]
     rows, errors = join_rows(ledger, [cells["plan"], cells["annotate"]], columns)
     for row, error in zip(rows, errors, strict=True):
         if not error and row["plan.round"] == 0 and held_out(row["id"], share):

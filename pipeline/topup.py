@@ -19,6 +19,7 @@ from manifests.topup import Cell, Round, TopUp, read_topup
 from pipeline.dag import Dag
 from pipeline.join import join_rows
 from pipeline.planner import Planner
+from pipeline.real import SOURCE
 from pipeline.select import label_of, verdicts
 from pipeline.stages.plan import Plan
 from pipeline.verdict import KEPT, REJECTED
@@ -94,7 +95,14 @@ def _rejected(
     """(number, attempt) of the next attempt at each rejected row of some labels that may have one and has none yet."""
     most, topup = dag.manifest.plan.retries, dag.planner.topup
     tried = {cell: {row for item in topup.rounds for row in item.retries.get(cell, ())} for cell in cells}
-    columns = ["plan.task", "plan.cues", "plan.number", "plan.attempt", *(f"plan.{family}" for family in CUES)]
+    columns = [
+        "plan.source",
+        "plan.task",
+        "plan.cues",
+        "plan.number",
+        "plan.attempt",
+        *(f"plan.{family}" for family in CUES),
+    ]
     found: dict[Cell, list[tuple[int, int]]] = {}
     for part in records if most else ():
         table = verdicts(select, part, ["id", "verdict"])
@@ -102,6 +110,8 @@ def _rejected(
         for row in join_rows(ledger, [records[part]["plan"]], columns)[0]:
             cell, attempt = (row["plan.task"], label_of(row)), (row["plan.number"], row["plan.attempt"] + 1)
             rejected = row["turn"] == 0 and verdict_of[row["id"]] == REJECTED
+            # A recording would be rejected again: there is nothing in it to draw anew.
+            rejected = rejected and row["plan.source"] != SOURCE
             if rejected and cell in cells and attempt[1] <= most and attempt not in tried[cell]:
                 found.setdefault(cell, []).append(attempt)
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 from manifests.labels import CUES, NONE, family_of
 from manifests.run import SelectConfig
+from pipeline.real import SOURCE
 
 KEPT, REJECTED, QUARANTINED = "kept", "rejected", "quarantined"
 VERDICTS = (KEPT, REJECTED, QUARANTINED)
@@ -30,7 +31,9 @@ _LIMITS = (
     ("query_mos", "mos.query_ovrl", ">=", "mos_min", ".2f"),
     ("reply_mos", "mos.reply_ovrl", ">=", "mos_min", ".2f"),
 )
-_OPTIONAL = ("mos.", "transcribe.query_mismatch", "transcribe.reply_mismatch")
+_OPTIONAL = (
+    "mos.", "transcribe.query_wer", "transcribe.query_mismatch", "transcribe.reply_mismatch",
+)  # fmt: skip
 """Columns that may be absent from a good row; what is absent never rejects."""
 
 
@@ -74,8 +77,8 @@ def judged_columns(rules: Rules) -> tuple[str, ...]:
     """Columns that a verdict is made of; never audio."""
     heard = [f"annotate.heard_{slot}{tail}" for slot in rules.slots for tail in ("", "_p")]
     return (
-        "plan.split", "plan.task", "plan.num_turns", "plan.round", "plan.cues", *(f"plan.{family}" for family in CUES),
-        *(limit[1] for limit in rules.limits), *heard,
+        "plan.source", "plan.split", "plan.task", "plan.num_turns", "plan.round", "plan.cues",
+        *(f"plan.{family}" for family in CUES), *(limit[1] for limit in rules.limits), *heard,
     )  # fmt: skip
 
 
@@ -85,13 +88,17 @@ def requested(row: Mapping[str, Any], slot: str) -> str:
     return "one" if family == "speakers" else row[f"plan.{family}"]
 
 
-def comparable(row: Mapping[str, Any], slot: str) -> bool:
+def comparable(row: Mapping[str, Any], slot: str, real: bool = False) -> bool:
     """Whether anything was asked for that can be compared; of events, none is a label too.
+
+    Labels of a recording are people's, and annotators err on people: they are compared only if `real`.
 
     A child's gender is not: before the voice breaks neither pitch nor formants tell it, so an annotator guesses, and
     its guesses would reject children at random.
     """
     family = family_of(slot)
+    if row["plan.source"] == SOURCE and (not real or (family == "event" and requested(row, slot) == NONE)):
+        return False
     if family == "gender" and row["plan.age"] == "child":
         return False
     return family == "event" or requested(row, slot) != NONE
@@ -133,7 +140,7 @@ def _misses(row: Mapping[str, Any], rules: Rules) -> Iterator[str]:
 
 def _disagreements(row: Mapping[str, Any], rules: Rules) -> Iterator[str]:
     for slot in rules.judged:
-        if not comparable(row, slot):
+        if not comparable(row, slot, rules.config.agree_real):
             continue
         asked, heard, sure = requested(row, slot), row[f"annotate.heard_{slot}"], row[f"annotate.heard_{slot}_p"]
         if heard != asked:

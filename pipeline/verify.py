@@ -118,6 +118,8 @@ def _check_plan(ledger: Ledger, plan: Iterable[CellRecord], num_parts: int) -> I
             name = turns[0]["id"]
             if dialogue_id(turns) != name:
                 yield Finding(file, name, "the id is not the hash of its plan row")
+            if [row["turn"] for row in turns] != list(range(turns[0]["num_turns"])):
+                yield Finding(file, name, f"the turns are not 0 to {turns[0]['num_turns'] - 1}")
             if bucket(name, num_parts) != record.part:
                 yield Finding(file, name, f"belongs to part {bucket(name, num_parts)}")
             for row in turns:

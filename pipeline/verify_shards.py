@@ -128,6 +128,8 @@ def _check_sample(
         turns = document["turns"]
         if document["id"] != key or document["split"] != shard["split"] or len(turns) != shard["num_turns"]:
             yield "the JSON has another id, split or turn count"
+        if [turn["turn"] for turn in turns] != list(range(document["num_turns"])):
+            yield "the turns are not in order, from 0"
         if b"null" in members["json"] and _has_null(document):
             yield "the JSON holds a null"
         names = {"json"}

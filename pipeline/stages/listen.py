@@ -14,6 +14,7 @@ from annotators.base import AnnotatorConfig, RaterConfig, RecognizerConfig
 from annotators.clip import Clip, Reference
 from manifests import schema
 from manifests.engine import EngineConfig
+from manifests.spoken import VERSION as SPOKEN
 from pipeline.audio import decode_flac, without
 from pipeline.stage import REFERENCE, EngineStage, Row, RowWorker, Stage
 
@@ -27,7 +28,7 @@ class Transcribe(EngineStage):
     engine: RecognizerConfig
 
     name = "transcribe"
-    version = 4
+    version = 5
     reads = (
         "script.query_spoken",
         "speak_query.audio",
@@ -40,6 +41,9 @@ class Transcribe(EngineStage):
     )
     writes = schema.TRANSCRIPT
 
+    def keyed(self) -> dict[str, Any]:
+        return {**super().keyed(), "spoken": SPOKEN}
+
     def open(self) -> TranscribeWorker:
         return TranscribeWorker(self)
 
@@ -49,13 +53,18 @@ class TranscribeWorker(RowWorker):
 
     def __init__(self, stage: Transcribe) -> None:
         self.recognizer = stage.engine.open()
+        self.languages = stage.engine.languages
 
     def make(self, row: Row) -> dict[str, Any]:
         """Transcript and error rates of one row."""
         out: dict[str, Any] = {}
         for role in ROLES:
-            samples, rate = decode_flac(row[f"speak_{role}.audio"])
             language = row["plan.query_language" if role == "query" else "plan.language"]
+            if role == "query" and language not in self.languages:
+                # A recording may be in a language that the recognizer does not know; replies never are.
+                out |= dict.fromkeys(("query_transcript", "query_wer", "query_cer", "query_mismatch"))
+                continue
+            samples, rate = decode_flac(row[f"speak_{role}.audio"])
             if role == "query":
                 samples = without(samples, rate, row["speak_query.event_start"], row["speak_query.event_end"])
             heard = self.recognizer.transcribe(samples, rate, row[f"script.{role}_spoken"], language)
@@ -63,6 +72,7 @@ class TranscribeWorker(RowWorker):
                 f"{role}_transcript": heard.text,
                 f"{role}_wer": heard.wer,
                 f"{role}_cer": heard.cer,
+                f"{role}_oov": heard.oov,
                 f"{role}_mismatch": None if math.isnan(heard.mismatch) else heard.mismatch,
             }
         return out

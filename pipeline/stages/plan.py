@@ -15,8 +15,9 @@ import pyarrow as pa
 from manifests import schema
 from manifests.errors import UserError
 from manifests.ids import bucket, content_hash
+from manifests.labels import CUES
 from manifests.ledger import CellRecord, Ledger
-from pipeline.planner import Block, Planner, label_counts
+from pipeline.planner import Block, Planner
 from pipeline.stage import Stage
 
 _NAMESPACE = "echat.plan"
@@ -126,8 +127,12 @@ def run_plan(stage: Plan, ledger: Ledger, beam_args: tuple[str, ...] = ()) -> li
     return [record for record in records if record]
 
 
-def count_plan(planner: Planner, beam_args: tuple[str, ...] = ()) -> Counter[tuple[str, str, str]]:
-    """Dialogues per (task, label, split), by drawing the whole plan and writing nothing."""
+Counts = Counter[tuple[str, str, str, int]]
+"""Dialogues per task, label, split and number of turns."""
+
+
+def count_plan(planner: Planner, beam_args: tuple[str, ...] = ()) -> Counts:
+    """Count the dialogues, by drawing the whole plan and writing nothing."""
     import apache_beam as beam
     from apache_beam.metrics.metric import MetricsFilter
 
@@ -137,6 +142,18 @@ def count_plan(planner: Planner, beam_args: tuple[str, ...] = ()) -> Counter[tup
     result.wait_until_finish()
     counters = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["counters"]
     return Counter({tuple(json.loads(item.key.metric.name)): item.result for item in counters})
+
+
+def label_counts(rows: Iterable[tuple[Any, ...]]) -> Counts:
+    """Dialogues of some rows, each by the label of its first turn."""
+    names = ["id", "turn", *schema.PLAN.names]
+    turn, task, cues, split, turns = map(names.index, ("turn", "task", "cues", "split", "num_turns"))
+    values = {family: names.index(family) for family in CUES}
+    return Counter(
+        (row[task], "+".join(row[values[family]] for family in row[cues]) or "neutral", row[split], row[turns])
+        for row in rows
+        if row[turn] == 0
+    )
 
 
 def _count(block: Block, planner: Planner) -> None:

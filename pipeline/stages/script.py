@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from manifests import schema
+from manifests.spoken import VERSION as SPOKEN
 from manifests.spoken import spoken
 from pipeline.stage import EngineStage, Row
 from pipeline.writers.base import ScriptConfig, Writer
@@ -30,6 +31,9 @@ class Script(EngineStage):
     @property
     def batch_rows(self) -> int:
         return self.engine.batch_rows
+
+    def keyed(self) -> dict[str, Any]:
+        return {**super().keyed(), "spoken": SPOKEN}
 
     def open(self) -> ScriptWorker:
         return ScriptWorker(self.engine.open())

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from manifests import schema
+from manifests.errors import UserError
 from manifests.ids import seed_of
-from pipeline.audio import encode_flac
+from pipeline.audio import audio_hash, encode_flac, flac_info
+from pipeline.real import SOURCE, corpus_of
 from pipeline.stage import EngineStage, Row, RowWorker
-from synthesis.base import EventSpan, Speaker, SpeakerConfig, Speech, Utterance
+from synthesis.base import EventSpan, Speaker, SpeakerConfig, Utterance
 
 REPLY_STYLES: dict[str, tuple[str, float]] = {
     "cheerful": ("happy", 0.5), "sorry": ("sad", 0.3), "happy": ("happy", 0.8), "angry": ("angry", 0.5),
@@ -38,11 +42,19 @@ class _Speak(EngineStage):
 
 @dataclass(frozen=True)
 class SpeakQuery(_Speak):
-    """Speak each query in a voice that carries the requested cues."""
+    """Speak each query in a voice that carries the requested cues; a recorded one passes through untouched.
+
+    Attributes:
+        corpora: Name of each corpus and the folder of its audio files. Where they are is in no key: what a row holds
+            is named by the sha256 in its plan.
+    """
+
+    corpora: tuple[tuple[str, Path], ...] = ()
 
     name = "speak_query"
-    version = 3
+    version = 4
     reads = (
+        "plan.source", "plan.recording", "plan.query_speaker",
         "script.query_spoken", "plan.query_language", "plan.query_voice", "plan.query_recipe", "plan.age",
         "plan.gender", "plan.emotion", "plan.event", "plan.intensity", "plan.split",
     )  # fmt: skip
@@ -69,7 +81,7 @@ class SpeakReply(_Speak):
     """Speak each reply in the assistant's voice, with the reply's emotion."""
 
     name = "speak_reply"
-    version = 2
+    version = 3
     writes = schema.SPEECH
     reads = ("script.reply_spoken", "script.reply_emotion", "plan.language", "plan.reply_voice")
 
@@ -97,18 +109,45 @@ class SpeakWorker(RowWorker):
 
     def make(self, row: Row) -> dict[str, Any]:
         """One row's waveform."""
+        if isinstance(self.stage, SpeakQuery) and row["plan.source"] == SOURCE:
+            return recorded(row, dict(self.stage.corpora))
         speech = self.speaker.speak(self.stage.utterance(row))
+        audio = encode_flac(speech.samples, speech.sample_rate)
         out = {
-            "audio": encode_flac(speech.samples, speech.sample_rate),
+            "audio": audio,
             "sample_rate": speech.sample_rate,
             "seconds": len(speech.samples) / speech.sample_rate,
+            "audio_sha256": audio_hash(audio),
         }
-        return out | (_event(speech) if "event_start" in self.stage.writes.names else {})
+        return out | (_event(speech.event) if "event_start" in self.stage.writes.names else {})
 
 
-def _event(speech: Speech) -> dict[str, Any]:
+def recorded(row: Row, corpora: dict[str, Path]) -> dict[str, Any]:
+    """The columns of a recorded query: the bytes of its file as they are.
+
+    Raises:
+        UserError: The corpus is not where it was; nothing is wrong with the row.
+        ValueError: The file is missing, or is not the one that was planned.
+    """
+    name, wanted = corpus_of(row["plan.query_speaker"]), row["plan.recording"]
+    folder = corpora.get(name)
+    if folder is None or not folder.is_dir():
+        raise UserError(f"{folder or name}: the corpus {name} is not there: put it back, or correct plan.real.corpora")
+    path = folder / f"{wanted}.flac"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path.name} of the corpus {name} cannot be read ({error.strerror or error})") from None
+    if hashlib.sha256(data).hexdigest() != wanted:
+        raise ValueError(f"{path.name} of the corpus {name} is not the file that was planned: its sha256 is another")
+    rate, samples = flac_info(data)
+    spoken = {"audio": data, "sample_rate": rate, "seconds": samples / rate, "audio_sha256": audio_hash(data)}
+    return spoken | _event(None)
+
+
+def _event(span: EventSpan | None) -> dict[str, Any]:
     """The columns of `schema.EVENT`."""
-    span = speech.event or EventSpan("", 0.0, 0.0, "", 0.0, "")
+    span = span or EventSpan("", 0.0, 0.0, "", 0.0, "")
     return {
         "event_start": span.start,
         "event_end": span.end,

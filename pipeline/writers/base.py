@@ -28,11 +28,13 @@ class ScriptConfig(EngineConfig):
     language: str = "en"
     scenarios: Path | None = unkeyed(None, "Set from plan.scenarios; its content is in the revision.")
     openers: Path | None = unkeyed(None, "Set from plan.openers; likewise.")
+    followups: Path | None = unkeyed(None, "Set from plan.followups; likewise.")
+    several_turns: bool = unkeyed(False, "Set from plan.turns: whether the bank has follow-ups.")
 
     @cached_property
     def bank(self) -> ScenarioBank:
         """The bank, read once."""
-        return ScenarioBank.load(self.language, self.scenarios, self.openers)
+        return ScenarioBank.load(self.language, self.scenarios, self.openers, self.followups, self.several_turns)
 
     @property
     def batch_rows(self) -> int:

@@ -13,7 +13,7 @@ from annotators.text import error_rates, normalise
         ("Hello, World!", "hello world"),
         ("It’s Anna's—well-known 'quote'.", "it's anna's well known quote"),
         ("  a\n\tb  ", "a b"),
-        ("“Five” o'clock… at 3.50?", "five o'clock at 3 50"),
+        ("“Five” o'clock… at 3.50?", "five o'clock at three point five zero"),
         ("half past, and/or", "half past and or"),
         ("Café Ünal", "café ünal"),
         ("...!?", ""),

@@ -14,7 +14,7 @@ from planning import BASE
 from manifests.run import RunManifest
 from manifests.schema import PLAN
 from pipeline.dag import Dag, build_dag
-from pipeline.ingest import ingest_events
+from pipeline.ingest.events import ingest_events
 from pipeline.planner import Block
 from pipeline.sample import sample_json
 from pipeline.shards import describe

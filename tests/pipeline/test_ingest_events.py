@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from manifests.errors import UserError
 from manifests.labels import SPLITS
-from pipeline.ingest import ingest_events, split_of
+from pipeline.ingest.events import ingest_events, split_of
 from synthesis.event_bank import EventBank
 
 RATE = 44100
