@@ -1,4 +1,4 @@
-"""The Mandarin bank: what ships keeps its rules, suits children and old people alike, and can be spoken as it stands."""
+"""The Mandarin bank: what ships keeps its rules, suits children and old people alike, and is spoken as it stands."""
 
 from __future__ import annotations
 
