@@ -51,7 +51,7 @@ def planner_of(**plan: Any) -> Planner:
 def dialogues() -> dict[str, Rows]:
     """A plan of some size with dialogues of all lengths, by id; turns in order."""
     found: dict[str, Rows] = defaultdict(list)
-    for row in drawn(planner_of(quotas=QUOTAS))
+    for row in drawn(planner_of(quotas=QUOTAS)):
         found[row["id"]].append(row)
     return found
 
