@@ -95,7 +95,7 @@ def test_the_training_reader_sees_every_turn_with_those_before(made: Any) -> Non
             sample = data.load(item)
             name, _, turn = sample.id.partition(".")
             told = documents[name]["turns"][: int(turn) + 1]
-            assert [heard.query for heard in sample.turns] == [one["query"]["text"] for one in told]
+            assert [heard.query_text for heard in sample.turns] == [one["query"]["text"] for one in told]
             assert [len(heard.reply_tokens) for heard in sample.turns] == [one["reply"]["num_tokens"] for one in told]
             items.add((name, int(turn)))
         own = [document for document in documents.values() if document["split"] == split]
