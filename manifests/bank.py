@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from manifests.errors import UserError, from_pydantic
 from manifests.followups import FollowUp, FollowUps, load_followups
+from manifests.ids import seed_of
 from manifests.labels import CUES, NONE, REPLY_EMOTIONS, SPLITS
 from manifests.texts import (
     MAX_TEXT,
@@ -286,7 +287,7 @@ class ScenarioBank(BaseModel):
             earlier: The cues of the turns before, in order; at least one.
             cues: Those of this turn.
             draw: A number of the dialogue, the same in all of its turns, so that no opener of a cue comes twice
-                while there are enough.
+                while there are enough, whatever other cues come and go.
 
         Returns:
             As `compose` does.
@@ -295,8 +296,7 @@ class ScenarioBank(BaseModel):
         sentences = []
         for family, value in self._named(cues):
             openers = self.followups.continuing(family, value, earlier)
-            draw, digit = divmod(draw, len(openers))
-            sentences.append(openers[(digit + len(earlier)) % len(openers)])
+            sentences.append(openers[(seed_of("continuing", draw, family) + len(earlier)) % len(openers)])
         sentences.append(followup.reply_text(_core(cues)))
         return self._joined(sentences), self._spoken(cues)
 
