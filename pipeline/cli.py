@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import cli_calibrate, cli_ingest, cli_model, cli_plan
+from pipeline import cli_calibrate, cli_ingest, cli_model, cli_plan, cli_report
 from pipeline.console import (
     Folder,
     Json,
@@ -39,6 +39,7 @@ app = typer.Typer(
 app.add_typer(cli_calibrate.app, name="calibrate")
 app.add_typer(cli_ingest.app, name="ingest")
 app.command()(cli_plan.plan)
+app.command()(cli_report.report)
 app.command()(cli_model.train)
 app.command()(cli_model.generate)
 
