@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import cli_calibrate, cli_ingest, cli_model, cli_plan, cli_report
+from pipeline import cli_calibrate, cli_ingest, cli_model, cli_plan, cli_publish, cli_report
 from pipeline.console import (
     Folder,
     Json,
@@ -40,6 +40,7 @@ app.add_typer(cli_calibrate.app, name="calibrate")
 app.add_typer(cli_ingest.app, name="ingest")
 app.command()(cli_plan.plan)
 app.command()(cli_report.report)
+app.command()(cli_publish.publish)
 app.command()(cli_model.train)
 app.command()(cli_model.generate)
 
@@ -170,7 +171,9 @@ def status(run: Folder, as_json: Json = False, verbose: Verbose = False) -> None
 
 @app.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder, or a folder of shards.")],
+    folder: Annotated[
+        str, typer.Argument(metavar="DIR|URL", help="Run folder, folder of shards, or where a set was published.")
+    ],
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -178,7 +181,12 @@ def verify(
     with sentences(verbose):
         from pipeline.verify import verify as run_verify
 
-        findings = run_verify(folder)
+        if "://" in folder:
+            from pipeline.publish.upload import verify_remote
+
+            findings = list(verify_remote(folder))
+        else:
+            findings = run_verify(Path(folder))
         if as_json:
             show_json([vars(finding) for finding in findings])
         else:
