@@ -244,6 +244,8 @@ class ScenarioBank(BaseModel):
             if value != NONE and value not in CUES[family]:
                 raise UserError(f"{value!r} is not a label of {family}: use one of {', '.join(CUES[family])}")
         families = [family for family in OPENER_ORDER if cues.get(family, NONE) != NONE]
+        if cues.get("age") == "child" and "gender" in families:
+            families.remove("gender")  # nobody says "ma'am" to a child
         for family in _DROP_ORDER:
             if len(families) > MAX_OPENERS and family in families:
                 families.remove(family)

@@ -310,7 +310,7 @@ class RunManifest(Strict):
 
 def shipped_runs() -> dict[str, Path]:
     """The run manifests that ship, by name."""
-    return {Path(str(path)).stem: Path(str(path)) for path in (files("manifests") / "runs").iterdir()}
+    return {Path(str(path)).stem: Path(str(path)).resolve() for path in (files("manifests") / "runs").iterdir()}
 
 
 def load_run(file: Path) -> RunManifest:
@@ -318,9 +318,9 @@ def load_run(file: Path) -> RunManifest:
 
     Paths inside it are relative to the file. Raises `UserError` with file, key path and what is allowed.
     """
-    shipped = not file.is_file() and str(file) in shipped_runs()
-    if shipped:
-        file = shipped_runs()[str(file)]
+    if not file.is_file():
+        file = shipped_runs().get(str(file), file)
+    shipped = file.resolve() in shipped_runs().values()
     document = load_yaml(file)
     if not isinstance(document, dict):
         raise UserError(f"{file}: a run manifest is a mapping of keys, not {type(document).__name__}")
