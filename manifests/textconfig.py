@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, model_validator
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Least = Annotated[float, Field(gt=0)]
 
 
-class TextConfig(BaseModel):
+class TextConfig(BaseModel, frozen=True, extra="forbid"):
     """Checks of the texts; `false` or `null` switches one off. See docs/hygiene.md."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     language: bool = True
     """Whether query and reply must be in the language that was planned."""
@@ -80,6 +78,7 @@ class TextConfig(BaseModel):
 
 def without_text_checks() -> TextConfig:
     """Every check switched off."""
-    off = {name: False if field.annotation is bool else None for name, field in TextConfig.model_fields.items()}
-    kept = ("language_min", "language_letters", "characters", "unspeakable_max")
-    return TextConfig(**{name: value for name, value in off.items() if name not in kept})
+    limits = ("language_min", "language_letters", "characters", "unspeakable_max")
+    switches = {name: field for name, field in TextConfig.model_fields.items() if name not in limits}
+    off = {name: False if field.annotation is bool else None for name, field in switches.items()}
+    return TextConfig.model_validate(off)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 
 from manifests.ids import content_hash
@@ -12,8 +13,8 @@ from manifests.textconfig import TextConfig
 from manifests.yamlfile import load_yaml
 from pipeline.hygiene.base import Said
 
-WORDS = Path(__file__).parents[2] / "manifests" / "hygiene" / "words.yaml"
-_TRAILING = re.compile(r"[\u2018\u2019]")
+WORDS = Path(str(files("manifests") / "hygiene" / "words.yaml"))
+_QUOTES = re.compile(r"[\u2018\u2019]")
 
 
 def assistants(said: Said, config: TextConfig) -> Iterator[str]:
@@ -45,7 +46,7 @@ def revision() -> str:
 
 def _plain(text: str) -> str:
     """One line with straight apostrophes, as the lists are written."""
-    return " ".join(_TRAILING.sub("'", text).split())
+    return " ".join(_QUOTES.sub("'", text).split())
 
 
 @lru_cache(maxsize=8)

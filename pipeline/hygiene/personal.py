@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from manifests.textconfig import TextConfig
 from pipeline.hygiene.base import Said
@@ -108,7 +109,7 @@ def _spelled(text: str) -> bool:
 
 def _counts(digits: list[int]) -> bool:
     """Whether digits go up or down by one, or stay, all the way: counting, or 'one, one, one'."""
-    return len({second - first for first, second in zip(digits, digits[1:], strict=False)}) <= 1
+    return len({second - first for first, second in pairwise(digits)}) <= 1
 
 
 def _written(text: str) -> list[str]:

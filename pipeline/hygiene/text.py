@@ -32,7 +32,7 @@ _URL = re.compile(
 )
 _CODE = re.compile(
     r"```|`[^`\n]{1,80}`|[=!]==?|\+=|->|=>|&&|\|\||::|\(\)|;\s*\n|[)\w]\s*;\s*$|[{}]"
-    r"|^\s*(?:def|class|import|from|function|var|const|let|return|public|#include)\s+\w+\s*[(=:{<.]"
+    r"|^\s*(?:def|class|function|var|const|let|return|public)\s+\w+\s*[(={]|^\s*from\s+[\w.]+\s+import\s|#include\b"
     r"|\bSELECT\b.{1,80}\bFROM\b|\b(?:DROP|ALTER) TABLE\b|\bsudo\s|\brm -rf\b|\\[ntrx\"']|%[sd]\b",
     re.MULTILINE,
 )

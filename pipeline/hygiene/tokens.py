@@ -1,7 +1,7 @@
 """How long a dialogue is for the trainer: estimated text tokens, speech tokens, positions of the whole sequence.
 
-Limits are those of OSUM-EChat's trainer: 3 text tokens at most per 9 speech tokens where they are streamed, think text and
-reply shorter than the speech, 2,000 positions in all.
+Limits of the trainer of OSUM-EChat: one text token for 3 speech tokens at most where they are streamed, 0.8 times the
+label (think text and reply) under the speech tokens, and 2,000 positions in all.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def turn_tokens(row: Mapping[str, Any], config: TextConfig) -> Iterator[str]:
     speech = row["speak_reply.seconds"] * row["tokenize.token_rate"]
     reply = text_tokens(row["script.reply_text"])
     label = reply + text_tokens(row["script.think_text"])
-    for name, text, least in (
-        ("reply_speech_per_text", reply, config.speech_per_text_min),
-        ("reply_speech_per_label", label, config.speech_per_label_min),
-    ):
-        if least is not None and text and not speech / text >= least:
-            yield f"{name} {speech / text:.2f} < {least:g}"
+    least = config.speech_per_text_min
+    if least is not None and reply and not speech / reply >= least:
+        yield f"reply_speech_per_text {speech / reply:.2f} < {least:g}"
+    least = config.speech_per_label_min
+    if least is not None and label and not speech / label > least:
+        yield f"reply_speech_per_label {speech / label:.2f} <= {least:g}"
 
 
 def dialogue_tokens(turns: Sequence[Mapping[str, Any]], config: TextConfig) -> Iterator[str]:
