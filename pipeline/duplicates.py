@@ -1,20 +1,23 @@
-"""Which of the dialogues that nothing else rejects say the same as another one, or hold the same audio; on Beam.
+"""Which of the dialogues that nothing else rejects say the same as another one, or hold the same audio.
 
 The rule: a dialogue goes if there is a duplicate of it before it, where test comes before validation, validation before
 train, and within a split the smaller id before the greater. It goes even if that duplicate goes for the sake of a third
 one, so the result depends on the set of dialogues alone: neither on their order nor on how they are cut into parts.
 
-Texts are compared within equal labels: first by identity, then what is left by MinHash bands, which only name candidates
-(the index of each pair is exact). A worker holds the different texts of one band at a time, never an index of all.
+Texts are compared within equal labels: first by identity, then what is left by MinHash bands, which only name
+candidates (the index of each pair is exact). `STEPS` says what becomes of each group of a key; whoever runs them only
+has to group: Beam in `select`, a file on disk in `verify`. Neither holds more than one group in memory.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
+import pickle
+import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,6 @@ import numpy as np
 
 from manifests.ids import canonical_json
 from manifests.ledger import CellRecord, Ledger
-from manifests.run import SelectConfig
 from pipeline.hygiene.shingles import bands, jaccard, shingles
 from pipeline.join import by_dialogue, join_rows
 from pipeline.real import SOURCE
@@ -33,10 +35,11 @@ PRIORITY = ("test", "validation", "train")
 
 Owner = tuple[int, str, int]
 """Place in `PRIORITY`, id and part of a dialogue; the smaller one stays."""
-Text = tuple[bytes, Owner, bytes]
-"""Hash of labels, dialogue, its triples as uint32."""
-Sound = tuple[bytes, Owner, int, str]
-"""Hash of audio (and labels), dialogue, turn, sha256 of the audio."""
+Item = tuple[bytes, Any]
+"""What is grouped, by its key; the first byte of a key is one of the next four."""
+_SOUND, _TEXT, _BAND, _GONE = b"s", b"t", b"b", b"g"
+
+Records = Mapping[int, Mapping[str, CellRecord]]
 
 
 def label_key(turns: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -48,178 +51,170 @@ def label_key(turns: Sequence[Mapping[str, Any]]) -> list[Any]:
     return [turns[0]["plan.language"], turns[0]["plan.query_language"], cues]
 
 
-def owner(turns: Sequence[Mapping[str, Any]], part: int) -> Owner:
-    """Of a dialogue, by its rows."""
-    return PRIORITY.index(turns[0]["plan.split"]), turns[0]["id"], part
-
-
-def text_of(turns: Sequence[Mapping[str, Any]], part: int, config: SelectConfig) -> Iterator[Text]:
-    """What a dialogue says, if that is to be compared."""
-    real = turns[0]["plan.source"] == SOURCE
-    if config.text.near_duplicate is not None and (config.text.near_duplicate_real or not real):
-        yield _digest(label_key(turns)), owner(turns, part), shingles(turns).tobytes()
-
-
-def sounds_of(turns: Sequence[Mapping[str, Any]], part: int, config: SelectConfig) -> Iterator[Sound]:
-    """The query audio of a dialogue.
+def items_of(turns: Sequence[Mapping[str, Any]], part: int, rules: Rules) -> Iterator[Item]:
+    """A dialogue under the hash of its labels and triples, and under that of the audio of each of its queries.
 
     A recording may be planned once in every cell of labels, each time with a reply to other cues.
     """
-    for row in turns if config.text.duplicate_audio else ():
-        labels = label_key(turns) if row["plan.source"] == SOURCE else []
+    config, first = rules.config.text, turns[0]
+    who: Owner = (PRIORITY.index(first["plan.split"]), first["id"], part)
+    real, labels = first["plan.source"] == SOURCE, label_key(turns)
+    if config.near_duplicate is not None and (config.near_duplicate_real or not real):
+        hashes = shingles(turns).tobytes()
+        yield _TEXT + _digest(labels) + blake2b(hashes, digest_size=12).digest(), (who, hashes)
+    for row in turns if config.duplicate_audio else ():
         digest = row["speak_query.audio_sha256"]
-        yield _digest([digest, labels]), owner(turns, part), row["turn"], digest
+        yield _SOUND + _digest([digest, labels if real else []]), (who, row["turn"], digest)
 
 
 def _digest(value: Any) -> bytes:
     return blake2b(canonical_json(value), digest_size=12).digest()
 
 
-def same_text(item: tuple[Any, Iterable[tuple[Owner, bytes]]]) -> Iterator[tuple[str, Any]]:
-    """Of dialogues with equal labels and triples the first stays, as `text`; the others go."""
-    (labels, _), values = item
-    dialogues = sorted(values)
-    first, hashes = dialogues[0]
-    yield "text", (labels, first, hashes)
-    for other, _ in dialogues[1:]:
-        yield "gone", (other, (first, 1.0))
+def _gone(who: Owner, turn: int, *why: Any) -> Item:
+    return _GONE + who[2].to_bytes(4, "big"), (who[1], turn, *why)
 
 
-def banded(item: Text) -> Iterator[tuple[bytes, tuple[Owner, bytes]]]:
-    """A dialogue under each of its bands."""
-    labels, who, packed = item
-    for name in bands(np.frombuffer(packed, np.uint32)):
-        yield labels + name, (who, packed)
+def equal(key: bytes, values: Iterable[Any], rules: Rules) -> Iterator[Item]:
+    """Of dialogues with equal text or audio the first stays; it goes on under its bands, to be compared with others."""
+    found = sorted(values)
+    first = found[0][0]
+    if key[:1] == _SOUND:
+        for who, turn, digest in found:
+            if who != first:
+                yield _gone(who, turn, "duplicate_audio", first, digest[:12])
+        return
+    for who, _ in found[1:]:
+        yield _gone(who, -1, "near_duplicate", first, 1.0)
+    hashes = found[0][1]
+    for name in bands(np.frombuffer(hashes, np.uint32)):
+        yield _BAND + key[1:13] + name, (first, hashes)
 
 
-def alike(item: tuple[bytes, Iterable[tuple[Owner, bytes]]], limit: float) -> Iterator[tuple[Owner, Any]]:
+def alike(key: bytes, values: Iterable[Any], rules: Rules) -> Iterator[Item]:
     """Of the dialogues of one band, those that are like one before them, with the first such."""
+    if key[:1] == _GONE:
+        yield from ((key, value) for value in values)
+        return
+    limit = rules.config.text.near_duplicate
+    assert limit is not None, "nothing has bands where texts are not compared"
     known: list[tuple[Owner, frozenset[int]]] = []
-    for who, packed in sorted(item[1]):
+    for who, packed in sorted(values):
         hashes = frozenset(np.frombuffer(packed, np.uint32).tolist())
         for first, others in known:
             if (index := jaccard(hashes, others)) >= limit:
-                yield who, (first, index)
+                yield _gone(who, -1, "near_duplicate", first, index)
                 break
         known.append((who, hashes))
 
 
-def same_sound(item: tuple[bytes, Iterable[tuple[Owner, int, str]]]) -> Iterator[tuple[int, tuple[str, str]]]:
-    """Of dialogues with the same query audio the first stays; per part, id and reason of the others."""
-    values = sorted(item[1])
-    first = values[0][0]
-    for who, turn, digest in values:
-        if who != first:
-            place = f" (turn {turn})" if turn else ""
-            yield who[2], (who[1], f"duplicate_audio {digest[:12]} of {first[1]} ({PRIORITY[first[0]]}){place}")
+Step = Callable[[bytes, Iterable[Any], Rules], Iterator[Item]]
+STEPS: tuple[Step, ...] = (equal, alike)
+"""What follows the first and the second grouping; the third is by part."""
 
 
-def text_reason(item: tuple[Owner, tuple[Owner, float]], limit: float) -> tuple[int, tuple[str, str]]:
-    """Per part, id and reason of a dialogue that is like another one."""
-    (_, name, part), (first, index) = item
-    return part, (name, f"near_duplicate {index:.3f} >= {limit:g} of {first[1]} ({PRIORITY[first[0]]})")
+def reasons_of(values: Iterable[Any], rules: Rules) -> dict[str, list[str]]:
+    """Reasons by dialogue, of one part; a text that is like several names the first of them."""
+    out: dict[str, list[str]] = {}
+    told = set()
+    for name, turn, kind, first, measure in sorted(values):
+        if (name, turn) in told:
+            continue
+        told.add((name, turn))
+        what = measure if kind == "duplicate_audio" else f"{measure:.3f} >= {rules.config.text.near_duplicate:g}"
+        place = f" (turn {turn})" if turn > 0 else ""
+        out.setdefault(name, []).append(f"{kind} {what} of {first[1]} ({PRIORITY[first[0]]}){place}")
+    return out
 
 
-def find(texts: Any, sounds: Any, limit: float | None) -> Any:
-    """The Beam graph: collections of `Text` and `Sound` to (part, (id, reason)) of the dialogues that go."""
-    import apache_beam as beam
-
-    found = [
-        sounds
-        | "by sound" >> beam.Map(lambda item: (item[0], item[1:]))
-        | "group sounds" >> beam.GroupByKey()
-        | "same sound" >> beam.FlatMap(same_sound)
-    ]
-    if limit is not None:
-        split = (
-            texts
-            | "by text" >> beam.Map(lambda item: ((item[0], blake2b(item[2], digest_size=12).digest()), item[1:]))
-            | "group texts" >> beam.GroupByKey()
-            | "same text" >> beam.FlatMap(same_text)
-        )
-        near = (
-            split
-            | "different texts" >> beam.FlatMap(lambda item: [item[1]] if item[0] == "text" else [])
-            | "bands" >> beam.FlatMap(banded)
-            | "group bands" >> beam.GroupByKey()
-            | "alike" >> beam.FlatMap(alike, limit)
-        )
-        copies = split | "copies" >> beam.FlatMap(lambda item: [item[1]] if item[0] == "gone" else [])
-        found.append(
-            (near, copies)
-            | "gone" >> beam.Flatten()
-            | "first of each" >> beam.CombinePerKey(min)
-            | "say why" >> beam.Map(text_reason, limit)
-        )
-    return found | "all" >> beam.Flatten()
-
-
-def read_part(item: tuple[int, list[CellRecord]], run: str, rules: Rules) -> Iterator[tuple[str, Any]]:
+def read_part(item: tuple[int, list[CellRecord]], run: str, rules: Rules) -> Iterator[Item]:
     """Texts and sounds of the dialogues of one part that nothing else rejects."""
     part, records = item
     rows, errors = join_rows(Ledger(Path(run)), records, judged_columns(rules))
     for turns, error in by_dialogue(rows, errors):
         if judge(turns, error, rules)[0] == KEPT:
-            yield from (("text", item) for item in text_of(turns, part, rules.config))
-            yield from (("sound", item) for item in sounds_of(turns, part, rules.config))
+            yield from items_of(turns, part, rules)
 
 
-def write_part(item: tuple[int, Iterable[tuple[str, str]]], folder: str) -> None:
+def write_part(item: tuple[bytes, Iterable[Any]], folder: str, rules: Rules) -> None:
     """Write the reasons of one part: `{id: [reason, ...]}`."""
-    reasons: dict[str, list[str]] = {}
-    for name, reason in sorted(item[1]):
-        reasons.setdefault(name, []).append(reason)
-    (Path(folder) / f"part-{item[0]:04d}.json").write_bytes(canonical_json(reasons))
+    part = int.from_bytes(item[0][1:], "big")
+    (Path(folder) / f"part-{part:04d}.json").write_bytes(canonical_json(reasons_of(item[1], rules)))
 
 
-def write_duplicates(
-    ledger: Ledger, records: Mapping[int, Mapping[str, CellRecord]], rules: Rules, folder: Path, options: Any
-) -> None:
-    """Find the duplicates of a run and write a file for each part that has any, into an empty folder."""
+def read_duplicates(folder: Path, part: int) -> dict[str, list[str]]:
+    """Reasons by dialogue, of one part; `write_duplicates` writes no file where there are none."""
+    path = folder / f"part-{part:04d}.json"
+    return json.loads(path.read_bytes()) if path.exists() else {}
+
+
+def _parts(records: Records) -> list[tuple[int, list[CellRecord]]]:
+    return [(part, list(records[part].values())) for part in sorted(records)]
+
+
+def write_duplicates(ledger: Ledger, records: Records, rules: Rules, folder: Path, options: Any) -> None:
+    """Find the duplicates of a run on Beam and write a file for each part that has any, into an empty folder."""
     if not rules.config.text.deduplicates:
         return
     import apache_beam as beam
 
-    items = [(part, list(records[part].values())) for part in sorted(records)]
     with beam.Pipeline(options=options) as pipeline:
-        read = (
-            pipeline | beam.Create(items) | beam.Reshuffle() | "read" >> beam.FlatMap(read_part, str(ledger.run), rules)
-        )
-        texts, sounds = (
-            read | f"{kind}s" >> beam.FlatMap(lambda item, kind: [item[1]] if item[0] == kind else [], kind)
-            for kind in ("text", "sound")
-        )
-        _ = (
-            find(texts, sounds, rules.config.text.near_duplicate)
-            | "by part" >> beam.GroupByKey()
-            | "write" >> beam.Map(write_part, str(folder))
-        )
+        parts = pipeline | beam.Create(_parts(records)) | beam.Reshuffle()
+        items = parts | "read" >> beam.FlatMap(read_part, str(ledger.run), rules)
+        _ = grouped(items, rules) | "write" >> beam.Map(write_part, str(folder), rules)
 
 
-def read_duplicates(folder: Path, part: int) -> dict[str, list[str]]:
-    """Reasons by dialogue, of one part."""
-    path = folder / f"part-{part:04d}.json"
-    return json.loads(path.read_bytes()) if path.exists() else {}
+def grouped(items: Any, rules: Rules) -> Any:
+    """The Beam graph from `Item`s to the groups of the parts."""
+    import apache_beam as beam
+
+    for name, step in zip(("equal", "alike"), STEPS, strict=True):
+        groups = items | f"group {name}" >> beam.GroupByKey()
+        items = groups | name >> beam.FlatMap(lambda item, step: step(*item, rules), step)
+    return items | "group parts" >> beam.GroupByKey()
+
+
+def duplicates_on_disk(ledger: Ledger, records: Records, rules: Rules, folder: Path) -> None:
+    """The same without Beam, which takes seconds to start: groups are sorted in a file."""
+    items: Iterable[Item] = (item for part in _parts(records) for item in read_part(part, str(ledger.run), rules))
+    for number, step in enumerate(STEPS):
+        items = _stepped(step, _sorted(items, folder / f"{number}.db"), rules)
+    for group in _sorted(items, folder / "parts.db"):
+        write_part(group, str(folder), rules)
+
+
+def _stepped(step: Step, groups: Iterable[tuple[bytes, Iterable[Any]]], rules: Rules) -> Iterator[Item]:
+    for key, values in groups:
+        yield from step(key, values, rules)
+
+
+def _sorted(items: Iterable[Item], file: Path) -> Iterator[tuple[bytes, Iterator[Any]]]:
+    database = sqlite3.connect(file)
+    try:
+        database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; CREATE TABLE items (key, value)")
+        rows = ((key, pickle.dumps(value)) for key, value in items)
+        database.executemany("INSERT INTO items VALUES (?, ?)", rows)
+        ordered = database.execute("SELECT key, value FROM items ORDER BY key")
+        for key, group in groupby(ordered, lambda row: row[0]):
+            yield key, (pickle.loads(value) for _, value in group)
+    finally:
+        database.close()
 
 
 class Duplicates:
     """The duplicates of a run in a folder that is removed at the end, for who gives verdicts again (`verify`)."""
 
-    def __init__(self, ledger: Ledger, records: Mapping[int, Mapping[str, CellRecord]], rules: Rules) -> None:
-        from pipeline.stages.plan import pipeline_options
-
-        self.folder = Path(tempfile.mkdtemp(prefix="echat-duplicates-"))
-        try:
-            write_duplicates(ledger, records, rules, self.folder, pipeline_options(()))
-        except BaseException:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            raise
+    def __init__(self, ledger: Ledger, records: Records, rules: Rules) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="echat-duplicates-")
+        self.folder = Path(self._folder.name)
+        if rules.config.text.deduplicates:
+            duplicates_on_disk(ledger, records, rules, self.folder)
 
     def __enter__(self) -> Duplicates:
         return self
 
     def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._folder.cleanup()
 
     def of(self, part: int) -> dict[str, list[str]]:
         """Reasons by dialogue, of one part."""
