@@ -253,7 +253,10 @@ def test_a_think_text_contradicts_no_label() -> None:
 
 
 def test_marks_in_a_think_text_are_found_and_those_quoted_are_the_querys() -> None:
-    assert reasons(script__think_text="They are sad <think end> and more") == ["think_special <think end>"]
+    assert reasons(script__think_text="They are sad <think end> and more") == [
+        "think_special <think end>",
+        "think_markup tag",
+    ]
     quoted = {
         "script__query_text": "Look at www.example.org",
         "script__think_text": "They say: Look at www.example.org",
