@@ -35,8 +35,12 @@ class Summary:
         self.counts.update(tally(turns, verdict, reasons, error, rules))
         if verdict == KEPT:
             for row in turns:
-                self._add_text(row["plan.query_language"], "query", row["script.query_text"])
-                self._add_text(row["plan.language"], "reply", row["script.reply_text"])
+                self.add_texts(row)
+
+    def add_texts(self, row: Mapping[str, Any]) -> None:
+        """Count the word pairs of a turn."""
+        self._add_text(row["plan.query_language"], "query", row["script.query_text"])
+        self._add_text(row["plan.language"], "reply", row["script.reply_text"])
 
     def _add_text(self, language: str, role: str, text: str) -> None:
         said = words(text)

@@ -25,7 +25,7 @@ SCENARIOS = yaml.safe_load((ROOT / "manifests" / "scenarios" / "en.yaml").read_t
 def planted(tmp_path: Path) -> Path:
     """A bank in which train says what test says, and validation says something of its own."""
     one, other = (next(item for item in SCENARIOS if item["split"] == split) for split in ("train", "validation"))
-    one = {**one, "slots": {name: values[:2] for name, values in one["slots"].items()}}
+    one = {**one, "slots": {name: values[:3] for name, values in one["slots"].items()}}
     path = tmp_path / "planted.yaml"
     path.write_text(yaml.safe_dump([one, {**one, "id": "the-same", "split": "test"}, other]))
     return path
@@ -65,7 +65,7 @@ def test_what_train_shares_with_test_goes_from_train(tone_yaml, tmp_path, plante
     share = result.statistics["text"]["en"]["near_duplicates"]
     assert share == pytest.approx(len(near) / len(rows), abs=1e-4)
     said = CliRunner().invoke(app, ["status", str(out)])
-    assert "texts in en: query_distinct_2" in said.output and f"near_duplicates {share:g}" in said.output
+    assert f"texts in en: near_duplicates {share:g}, query_distinct_2" in said.output
 
     parts = tone_yaml("parts.yaml", plan={**plan, "part_rows": 40})
     assert build(load_run(parts), parts, tmp_path / "parts", quiet=True).findings == []
