@@ -53,12 +53,8 @@ def dialogues(language: str, number: int) -> list[Turns]:
     manifest = RunManifest.model_validate({**document, "language": language, "plan": plan})
     planner = build_dag(manifest, "offline_texts").planner
     names = ["id", "turn", *(f"plan.{name}" for name in schema.PLAN.names)]
-    drawn = [
-        dict(zip(names, row, strict=True))
-        for _ in [planner.counts]
-        for b in planner.blocks()
-        for row in planner.rows(b)
-    ]
+    _ = planner.counts  # refuses a plan that cannot be met
+    drawn = [dict(zip(names, row, strict=True)) for block in planner.blocks() for row in planner.rows(block)]
     writer = BankConfig(language=language).open()
     rows = [row | {f"script.{key}": text for key, text in writer.compose(row).items()} for row in drawn]
     for row in rows:
@@ -70,7 +66,7 @@ def near(made: Sequence[Turns], limit: float) -> set[str]:
     """The dialogues that are near duplicates of one that stays before them."""
     rules = Rules(SelectConfig(text=TextConfig(near_duplicate=limit, duplicate_audio=False)), ())
     items: list[Item] = [item for turns in made for item in items_of(turns, 0, rules)]
-    for step in STEPS:
+    for _, step in STEPS:
         items = [item for key, values in groups(items) for item in step(key, values, rules)]
     return {name for _, values in groups(items) for name in reasons_of(values, rules)}
 
@@ -179,19 +175,17 @@ def crowd(number: int) -> dict[str, Any]:
 def show(language: str, figures: dict[str, Any]) -> None:
     """Print the figures of a language."""
     print(f"{language}: {figures['dialogues']} dialogues")
-    bad = figures["rejected"]
+    bad, copies = figures["rejected"], figures["near_duplicates"]
     print(
         f"  rejected by the checks  {bad['share']:.2%} {dict(bad['reasons'])}, {bad['core_ms_per_text']} core-ms a text"
     )
-    print("  near duplicates         " + ", ".join(f"{v:.2%} at {k}" for k, v in figures["near_duplicates"].items()))
-    print(
-        f"  different               queries {figures['different_queries']:.1%}, replies {figures['different_replies']:.1%}"
-    )
-    exact, sketched = figures["distinct_2"], figures["distinct_2_sketched"]
-    for role in ("query", "reply"):
+    print("  near duplicates         " + ", ".join(f"{share:.2%} at {limit}" for limit, share in copies.items()))
+    for role, roles in (("query", "queries"), ("reply", "replies")):
+        sketched = figures["distinct_2_sketched"][f"{role}_distinct_2"]
         print(
-            f"  distinct-2 {role}        {exact[role]:.3f}, by the sketch of select {sketched[f'{role}_distinct_2']:.3f}"
+            f"  different {roles}       {figures[f'different_{roles}']:.1%}; distinct-2 {figures['distinct_2'][role]:.3f},"
         )
+        print(f"                          {sketched:.3f} by the sketch of select")
     print(f"  replies without cue     {figures['replies_without_their_cue']}")
 
 

@@ -33,13 +33,23 @@ from pipeline.verdict import KEPT, Rules, judge, judged_columns
 PRIORITY = ("test", "validation", "train")
 """Splits in the order in which their dialogues stay: a copy goes from what is trained on, not from what is measured."""
 
-Owner = tuple[int, str, int]
-"""Place in `PRIORITY`, id and part of a dialogue; the smaller one stays."""
+Owner = bytes
+"""A dialogue: place in `PRIORITY`, id and part, packed so that the one that stays is the smaller one."""
 Item = tuple[bytes, Any]
-"""What is grouped, by its key; the first byte of a key is one of the next four."""
-_SOUND, _TEXT, _BAND, _GONE = b"s", b"t", b"b", b"g"
+"""What is grouped, by its key; the first byte of a key is one of the next six."""
+_SOUND, _TEXT, _OWNER, _BAND, _NEAR, _GONE = b"s", b"t", b"o", b"b", b"n", b"g"
 
 Records = Mapping[int, Mapping[str, CellRecord]]
+
+
+def pack(split: str, name: str, part: int) -> Owner:
+    """See `Owner`."""
+    return bytes([PRIORITY.index(split)]) + name.encode() + b"\0" + part.to_bytes(4, "big")
+
+
+def unpack(who: Owner) -> tuple[str, str, int]:
+    """Split, id and part of a dialogue."""
+    return PRIORITY[who[0]], who[1:-5].decode(), int.from_bytes(who[-4:], "big")
 
 
 def label_key(turns: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -57,7 +67,7 @@ def items_of(turns: Sequence[Mapping[str, Any]], part: int, rules: Rules) -> Ite
     A recording may be planned once in every cell of labels, each time with a reply to other cues.
     """
     config, first = rules.config.text, turns[0]
-    who: Owner = (PRIORITY.index(first["plan.split"]), first["id"], part)
+    who = pack(first["plan.split"], first["id"], part)
     real, labels = first["plan.source"] == SOURCE, label_key(turns)
     if config.near_duplicate is not None and (config.near_duplicate_real or not real):
         hashes = shingles(turns).tobytes()
@@ -72,11 +82,12 @@ def _digest(value: Any) -> bytes:
 
 
 def _gone(who: Owner, turn: int, *why: Any) -> Item:
-    return _GONE + who[2].to_bytes(4, "big"), (who[1], turn, *why)
+    _, name, part = unpack(who)
+    return _GONE + part.to_bytes(4, "big"), (name, turn, *why)
 
 
 def equal(key: bytes, values: Iterable[Any], rules: Rules) -> Iterator[Item]:
-    """Of dialogues with equal text or audio the first stays; it goes on under its bands, to be compared with others."""
+    """Of dialogues with equal text or audio the first stays; it goes on under its bands."""
     found = sorted(values)
     first = found[0][0]
     if key[:1] == _SOUND:
@@ -87,13 +98,35 @@ def equal(key: bytes, values: Iterable[Any], rules: Rules) -> Iterator[Item]:
     for who, _ in found[1:]:
         yield _gone(who, -1, "near_duplicate", first, 1.0)
     hashes = found[0][1]
+    yield _OWNER + first, _TEXT + hashes
     for name in bands(np.frombuffer(hashes, np.uint32)):
-        yield _BAND + key[1:13] + name, (first, hashes)
+        yield _BAND + key[1:13] + name, first
+
+
+def meet(key: bytes, values: Iterable[Any], rules: Rules) -> Iterator[Item]:
+    """Dialogues that share a band are to be compared; most are alone in theirs, so their texts do not travel."""
+    if key[:1] != _BAND:
+        yield from ((key, value) for value in values)
+        return
+    owners = list(values)
+    for who in owners if len(owners) > 1 else ():
+        yield _OWNER + who, key
+
+
+def bring(key: bytes, values: Iterable[Any], rules: Rules) -> Iterator[Item]:
+    """The text of a dialogue to each band in which it is not alone."""
+    if key[:1] != _OWNER:
+        yield from ((key, value) for value in values)
+        return
+    found = list(values)
+    names = [value for value in found if value[:1] == _BAND]
+    (hashes,) = [value[1:] for value in found if value[:1] == _TEXT]
+    yield from ((_NEAR + name[1:], (key[1:], hashes)) for name in names)
 
 
 def alike(key: bytes, values: Iterable[Any], rules: Rules) -> Iterator[Item]:
     """Of the dialogues of one band, those that are like one before them, with the first such."""
-    if key[:1] == _GONE:
+    if key[:1] != _NEAR:
         yield from ((key, value) for value in values)
         return
     limit = rules.config.text.near_duplicate
@@ -109,8 +142,8 @@ def alike(key: bytes, values: Iterable[Any], rules: Rules) -> Iterator[Item]:
 
 
 Step = Callable[[bytes, Iterable[Any], Rules], Iterator[Item]]
-STEPS: tuple[Step, ...] = (equal, alike)
-"""What follows the first and the second grouping; the third is by part."""
+STEPS: tuple[tuple[str, Step], ...] = (("equal", equal), ("meet", meet), ("bring", bring), ("alike", alike))
+"""What follows each grouping; the last grouping is by part."""
 
 
 def reasons_of(values: Iterable[Any], rules: Rules) -> dict[str, list[str]]:
@@ -123,7 +156,8 @@ def reasons_of(values: Iterable[Any], rules: Rules) -> dict[str, list[str]]:
         told.add((name, turn))
         what = measure if kind == "duplicate_audio" else f"{measure:.3f} >= {rules.config.text.near_duplicate:g}"
         place = f" (turn {turn})" if turn > 0 else ""
-        out.setdefault(name, []).append(f"{kind} {what} of {first[1]} ({PRIORITY[first[0]]}){place}")
+        split, other, _ = unpack(first)
+        out.setdefault(name, []).append(f"{kind} {what} of {other} ({split}){place}")
     return out
 
 
@@ -168,7 +202,7 @@ def grouped(items: Any, rules: Rules) -> Any:
     """The Beam graph from `Item`s to the groups of the parts."""
     import apache_beam as beam
 
-    for name, step in zip(("equal", "alike"), STEPS, strict=True):
+    for name, step in STEPS:
         groups = items | f"group {name}" >> beam.GroupByKey()
         items = groups | name >> beam.FlatMap(lambda item, step: step(*item, rules), step)
     return items | "group parts" >> beam.GroupByKey()
@@ -177,8 +211,8 @@ def grouped(items: Any, rules: Rules) -> Any:
 def duplicates_on_disk(ledger: Ledger, records: Records, rules: Rules, folder: Path) -> None:
     """The same without Beam, which takes seconds to start: groups are sorted in a file."""
     items: Iterable[Item] = (item for part in _parts(records) for item in read_part(part, str(ledger.run), rules))
-    for number, step in enumerate(STEPS):
-        items = _stepped(step, _sorted(items, folder / f"{number}.db"), rules)
+    for name, step in STEPS:
+        items = _stepped(step, _sorted(items, folder / f"{name}.db"), rules)
     for group in _sorted(items, folder / "parts.db"):
         write_part(group, str(folder), rules)
 

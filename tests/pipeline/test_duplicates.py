@@ -50,7 +50,7 @@ def found(dialogues: Iterable[Rows], rules: Rules = RULES, parts: int = 1) -> di
     items: list[Item] = [
         item for turns in dialogues for item in items_of(turns, int(turns[0]["id"], 36) % parts, rules)
     ]
-    for step in STEPS:
+    for _, step in STEPS:
         items = [item for key, values in groups(items) for item in step(key, values, rules)]
     out: dict[str, list[str]] = {}
     for _, values in groups(items):
@@ -188,8 +188,8 @@ def test_neither_order_nor_parts_nor_who_groups_changes_anything(tmp_path: Any) 
         return {name: why for _, values in groups for name, why in reasons_of(values, RULES).items()}
 
     on_disk: Iterable[Item] = items[::-1]
-    for number, step in enumerate(STEPS):
-        each = sorted_on_disk(on_disk, tmp_path / f"{number}.db")
+    for name, step in STEPS:
+        each = sorted_on_disk(on_disk, tmp_path / f"{name}.db")
         on_disk = [item for key, values in each for item in step(key, values, RULES)]
     assert told(sorted_on_disk(on_disk, tmp_path / "parts.db")) == wanted
     out = tmp_path / "out"
