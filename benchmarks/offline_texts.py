@@ -182,9 +182,8 @@ def show(language: str, figures: dict[str, Any]) -> None:
     print("  near duplicates         " + ", ".join(f"{share:.2%} at {limit}" for limit, share in copies.items()))
     for role, roles in (("query", "queries"), ("reply", "replies")):
         sketched = figures["distinct_2_sketched"][f"{role}_distinct_2"]
-        print(
-            f"  different {roles}       {figures[f'different_{roles}']:.1%}; distinct-2 {figures['distinct_2'][role]:.3f},"
-        )
+        exact = figures["distinct_2"][role]
+        print(f"  different {roles}       {figures[f'different_{roles}']:.1%}; distinct-2 {exact:.3f},")
         print(f"                          {sketched:.3f} by the sketch of select")
     print(f"  replies without cue     {figures['replies_without_their_cue']}")
 
