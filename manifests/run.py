@@ -21,6 +21,7 @@ from pydantic import (
 
 from manifests.errors import UserError, from_pydantic
 from manifests.labels import CUES, HEARD, LANGUAGES, SPLITS, TASKS, family_of, slots
+from manifests.textconfig import TextConfig
 from manifests.yamlfile import load_yaml
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
@@ -184,6 +185,8 @@ class SelectConfig(Strict):
     """Least number of them recognised as a label, to choose that label's threshold on."""
     thresholds: Path | None = None
     """Frozen thresholds of an earlier run (`echat calibrate thresholds`); nothing is calibrated then."""
+    text: TextConfig = TextConfig()
+    """What the words must be like, and which dialogues are duplicates of each other."""
 
     @model_validator(mode="after")
     def _sense(self) -> SelectConfig:

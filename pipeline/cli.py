@@ -165,6 +165,8 @@ def status(run: Folder, as_json: Json = False, verbose: Verbose = False) -> None
         if state.funnel:
             parts = " + ".join(f"{state.funnel.get(name, 0)} {name}" for name in ("kept", "rejected", "quarantined"))
             show(f"{sum(state.funnel.values())} planned = {parts}; shards: {state.shards}")
+        for language, shares in state.texts.items():
+            show(f"texts in {language}: {', '.join(f'{name} {share:g}' for name, share in shares.items())}")
         if state.short:
             show(f"fewer kept than asked: {', '.join(state.short)}; build --top-up fills the rest")
 
