@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from manifests.errors import UserError, from_pydantic
-from manifests.labels import HEARD, NONE, canonical
+from manifests.ids import seed_of
+from manifests.labels import HEARD, NONE, SPLITS, canonical
 
 LABELS, ABOUT, AUDIO = "labels.csv", "corpus.yaml", "audio"
 FORMAT = 1
@@ -235,6 +236,24 @@ def _canonical(family: str, text: str) -> str | None:
         return canonical(family, text)
     except UserError:
         return None
+
+
+def split_of(speaker: str, shares: Mapping[str, float]) -> str:
+    """The split of a speaker whose corpus does not say it: the same wherever he is used.
+
+    Args:
+        speaker: `corpus:speaker`.
+        shares: Of the splits; they sum to 1.
+    """
+    draw, drawn = seed_of("real split", speaker) / 2**63, ""
+    for split in SPLITS:
+        share = shares.get(split, 0.0)
+        if share:
+            drawn = split
+            if draw < share:
+                break
+        draw -= share
+    return drawn
 
 
 def read_clip(clip: CorpusClip) -> tuple[np.ndarray, int]:
