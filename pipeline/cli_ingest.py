@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli_calibrate import progress
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Bring in recordings of your own.")
 
 Source = Annotated[Path, typer.Argument(metavar="SRC", help="Folder of the corpus, as its publisher lays it out.")]
@@ -120,3 +122,78 @@ def events(
         for reason, left in report["rejected"].items():
             _print(f"  {left['files']} left out: {reason}")
         _print(f"use them with speak_query: {{engine: kokoro, events: {out}}}")
+
+
+@app.command()
+def voices(
+    corpora: Annotated[list[Path], typer.Argument(metavar="CORPUS...", help="Folders that echat ingest made.")],
+    out: Out,
+    gates: Annotated[Path | None, typer.Option("--gates", metavar="FILE", help="YAML with gates of your own.")] = None,
+    seconds: Annotated[str | None, typer.Option(metavar="MIN,MAX", help="Shortest and longest prompt [3,12].")] = None,
+    snr: Annotated[float | None, typer.Option(metavar="DB", help="Least signal-to-noise ratio [20].")] = None,
+    mos: Annotated[float | None, typer.Option(metavar="SCORE", help="Least overall DNSMOS [2.8].")] = None,
+    one_speaker: Annotated[
+        float | None, typer.Option(metavar="P", help="Least probability of one voice [0.5].")
+    ] = None,
+    wer: Annotated[float | None, typer.Option(metavar="RATE", help="Most word errors of the transcript [0.3].")] = None,
+    off: Annotated[str, typer.Option(metavar="GATE,...", help="Gates to switch off: mos,emotion.")] = "",
+    require: Annotated[str, typer.Option(metavar="GATE,...", help="Leave out clips that these cannot ask.")] = "",
+    retrain: Annotated[
+        str, typer.Option(metavar="FAMILY,...", help="Train these annotators on the corpus first.")
+    ] = "",
+    per_label: Annotated[int | None, typer.Option(metavar="N", help="Prompts a speaker and emotion [3].")] = None,
+    language: Annotated[str | None, typer.Option(help="That the voices are to speak; else the prompt's.")] = None,
+    age: Annotated[str | None, typer.Option(help="Of speakers of whom the corpus does not say it.")] = None,
+    alone: Annotated[
+        bool, typer.Option("--alone/--first", help="Ask every gate, or stop at the first failure.")
+    ] = True,
+    plugin: Annotated[list[str] | None, typer.Option(metavar="MODULE", help="Registers engines of your own.")] = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Reference prompts for zero-shot speakers: a bank of voices, and a page to listen to it."""
+    from pipeline.cli import _print_json, _sentences
+
+    with _sentences(verbose):
+        from pipeline.voicebank.config import changes_of, load_config
+        from pipeline.voicebank.make import make_bank
+
+        stated = {
+            "seconds": seconds, "snr_db_min": snr, "mos_min": mos, "one_speaker_min": one_speaker, "wer_max": wer,
+            "per_label": per_label, "language": language, "age": age, "require": require, "retrain": retrain,
+            "plugins": plugin, "alone": None if alone else False,
+        }  # fmt: skip
+        config = load_config(gates, changes_of(stated, off))
+        report = make_bank(corpora, out, config, gates or "ingest voices", progress)
+        if as_json:
+            _print_json(report)
+        else:
+            _print_bank(report, out)
+
+
+def _print_bank(report: dict[str, Any], out: Path) -> None:
+    from pipeline.cli import _print, _table
+
+    alone = report["config"]["alone"]
+    keys = ("passed", "not_applicable", "failed")
+    rows = [
+        (name, gate["entered"], *(gate[key] for key in keys), *(gate["alone"][key] if alone else "-" for key in keys))
+        for name, gate in report["gates"].items()
+    ]
+    headers = ["gate", "entered", "passed", "not applicable", "failed", "alone: passed", "not applicable", "failed"]
+    _print(f"{report['through']:,} of {report['clips']:,} clips passed all gates")
+    _table("", headers, rows)
+    for name, gate in report["gates"].items():
+        for reason, lost in gate["failed_for"].items():
+            _print(f"  {name}: {lost['clips']:,} failed: {reason}")
+        for reason, count in gate["not_applicable_for"].items():
+            _print(f"  {name}: {count:,} not asked: {reason}")
+    if report["off"]:
+        _print(f"  switched off: {', '.join(report['off'])}")
+    _print(f"  {report['beyond_per_label']:,} left out for better ones of the same speaker and emotion")
+    splits = ", ".join(f"{count:,} {split}" for split, count in report["splits"].items())
+    _print(
+        f"{report['prompts']:,} prompts of {report['voices']:,} voices ({splits}): {out}, listen to {out}/listen.html"
+    )
+    if not report["publish"]:
+        _print("  not to be published: it holds recordings that may not be passed on")

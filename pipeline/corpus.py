@@ -35,6 +35,9 @@ COLUMNS = (
 """Of the `labels.csv` that it writes: our labels and the corpus' own, and what was changed in the sound."""
 
 
+_KEPT = ("text", "translation", "language", "split", "sha256", "source_file")
+
+
 class About(BaseModel):
     """The `corpus.yaml` of a folder that `echat ingest` made."""
 
@@ -63,9 +66,11 @@ class CorpusClip:
         labels: By family, canonical; a family whose label is empty or none of ours has no key.
         unknown: By family, labels that are none of ours, as they are spelled there.
         text: What is said, or empty.
+        translation: The same in English, or empty.
         language: Of the text, or empty.
         split: Of the corpus itself, or empty.
         sha256: Of the file, where `echat ingest` wrote it.
+        source_file: Likewise, its name in the corpus as published.
         seconds: Likewise; 0 where it is not known.
     """
 
@@ -75,9 +80,11 @@ class CorpusClip:
     labels: dict[str, str]
     unknown: dict[str, str] = field(default_factory=dict)
     text: str = ""
+    translation: str = ""
     language: str = ""
     split: str = ""
     sha256: str = ""
+    source_file: str = ""
     seconds: float = 0.0
 
 
@@ -217,7 +224,7 @@ def _clip(table: Path, line: int, row: dict[str, str | None]) -> CorpusClip:
             unknown[family] = text or original
         elif value != NONE or (family == "event" and text):
             labels[family] = value
-    known = {name: (row.get(name) or "").strip() for name in ("text", "language", "split", "sha256")}
+    known = {name: (row.get(name) or "").strip() for name in _KEPT}
     return CorpusClip(
         file, table.parent / file, speaker, labels, unknown, **known, seconds=_seconds(row.get("seconds") or "")
     )

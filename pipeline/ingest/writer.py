@@ -17,6 +17,8 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,21 +99,31 @@ def ingest(adapter: Adapter, request: Request) -> dict[str, Any]:
             speaker is in two splits, or `out` is in the way.
     """
     name = check_request(adapter, request)
-    spare = temporary(request.out.absolute())
+    with new_folder(request.out, AUDIO) as folder:
+        return _write(adapter, request, name, folder)
+
+
+@contextmanager
+def new_folder(out: Path, audio: str) -> Iterator[Path]:
+    """A spare folder that becomes `out` when all went well, and is gone otherwise.
+
+    Args:
+        audio: Name of a folder to make in it.
+    """
+    spare = temporary(out.absolute())
     try:
-        with writing(request.out):
-            request.out.parent.mkdir(parents=True, exist_ok=True)
-            (spare / AUDIO).mkdir(parents=True)
-        report = _write(adapter, request, name, spare)
-        with writing(request.out):
-            fsync(spare / AUDIO)
-            if request.out.exists():
-                request.out.rmdir()
-            spare.rename(request.out)
-            fsync(request.out.absolute().parent)
+        with writing(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            (spare / audio).mkdir(parents=True)
+        yield spare
+        with writing(out):
+            fsync(spare / audio)
+            if out.exists():
+                out.rmdir()
+            spare.rename(out)
+            fsync(out.absolute().parent)
     finally:
         shutil.rmtree(spare, ignore_errors=True)
-    return report
 
 
 def check_request(adapter: Adapter, request: Request) -> str:
