@@ -15,6 +15,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Bring in re
 Source = Annotated[Path, typer.Argument(metavar="SRC", help="Folder of the corpus, as its publisher lays it out.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")]
 Licence = Annotated[str, typer.Option("--licence", help="Of the recordings, as their publisher states it.")]
+Consent = Annotated[str, typer.Option("--consent", help="What the speakers have agreed to.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")]
 
@@ -44,7 +45,7 @@ def _command(name: str) -> Callable[..., None]:
         source: Source,
         out: Out,
         licence: Licence,
-        consent: Annotated[str, typer.Option("--consent", help="What the speakers have agreed to.")],
+        consent: Consent,
         corpus: Annotated[str, typer.Option("--name", help="Of the corpus, if not the usual one.")] = "",
         language: Annotated[str, typer.Option("--language", help="Of texts that do not say theirs: de.")] = "",
         rate: Annotated[int | None, typer.Option("--rate", metavar="HZ", help="Resample; else as it is.")] = None,
@@ -79,12 +80,15 @@ def _print_report(report: dict[str, Any], out: Path) -> None:
 
     rows = [(family, label, count) for family, labels in report["labels"].items() for label, count in labels.items()]
     title = f"{report['name']}: {report['recordings']:,} recordings of {len(report['speakers']):,} speakers"
-    _table(f"{title}, {report['seconds'] / 60:,.1f} minutes", ["family", "label", "recordings"], rows)
+    _print(f"{title}, {report['seconds'] / 60:,.1f} minutes")
+    _table("", ["family", "label", "recordings"], rows)
     for family, spelled in report["unmapped"].items():
         said = ", ".join(f"{label} ({count:,})" for label, count in spelled.items())
         _print(f"  {family}: none of our labels, kept without one: {said}")
     for change, count in report["changed"].items():
         _print(f"  {count:,} changed: {change}")
+    if report["unread_columns"]:
+        _print(f"  columns that are not read: {', '.join(report['unread_columns'])}")
     if report["without_text"]:
         _print(f"  {report['without_text']:,} have no text and cannot be queries of a run")
     for reason, left in report["rejected"].items():
@@ -99,6 +103,7 @@ def events(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder laid out as ESC-50, VocalSound or by event.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make, for speak_query.events.")],
     licence: Licence,
+    consent: Consent,
     collection: Annotated[str, typer.Option("--source", help="Name or address of the collection.")] = "",
     as_json: Json = False,
     verbose: Verbose = False,
@@ -110,7 +115,7 @@ def events(
         from manifests.labels import SPLITS
         from pipeline.ingest.events import ingest_events
 
-        report = ingest_events(source, out, licence, collection)
+        report = ingest_events(source, out, licence, collection, consent)
         if as_json:
             _print_json(report)
             return

@@ -55,7 +55,14 @@ class Left:
     reason: str
 
 
-Items = Iterator[Item | Left]
+@dataclass(frozen=True)
+class Unread:
+    """Columns of a table that mean nothing here: perhaps a label whose name is spelled otherwise."""
+
+    columns: tuple[str, ...]
+
+
+Items = Iterator[Item | Left | Unread]
 
 
 @dataclass(frozen=True)

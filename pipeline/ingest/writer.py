@@ -29,7 +29,7 @@ from manifests.errors import UserError
 from manifests.files import fsync, sha256, temporary, write_atomic, writing
 from manifests.labels import HEARD, NONE, SPLITS, canonical
 from pipeline.corpus import ABOUT, AUDIO, COLUMNS, FORMAT, LABELS
-from pipeline.ingest.base import Adapter, Item, Left, our_label
+from pipeline.ingest.base import Adapter, Item, Left, Unread, our_label
 from pipeline.ingest.sound import Rejected, Sound, place, read_sound
 
 REPORT = "report.json"
@@ -46,7 +46,8 @@ ADAPTERS = {
     "osum": "pipeline.ingest.lists:OSUM",
 }
 _LISTED = 20  # names in the report for each reason
-_LONGEST_TEXT = 2000  # characters
+_LONGEST_TEXT, _LONGEST_LABEL = 2000, 200  # characters
+_UNREAD = 100  # columns of a table in the report
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _CLOSED = re.compile(
@@ -170,15 +171,16 @@ class Counts:
     notes: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     first: dict[str, list[str]] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
 
     def reject(self, file: str, reason: str) -> None:
         """Count a row that is left out."""
         self.rejected[reason] += 1
         names = self.first.setdefault(reason, [])
         if len(names) < _LISTED:
-            names.append(file[:200])
+            names.append(_plain(file)[:200])
 
-    def keep(self, item: Item, row: dict[str, str], sound: Sound) -> None:
+    def keep(self, row: dict[str, str], sound: Sound) -> None:
         """Count a row that is kept."""
         self.recordings += 1
         self.seconds += sound.seconds
@@ -189,7 +191,7 @@ class Counts:
         for family in HEARD:
             if row[family]:
                 self.labels.setdefault(family, Counter())[row[family]] += 1
-            spelled = item.labels.get(family, "").strip()
+            spelled = row[f"original_{family}"]
             if spelled and row[family]:
                 self.mapped.setdefault(family, {})[spelled] = row[family]
             elif spelled:
@@ -207,6 +209,7 @@ class Counts:
             "languages": dict(sorted(self.languages.items())),
             "splits": dict(sorted(Counter(self.splits[who] for who in self.speakers if who in self.splits).items())),
             "changed": dict(sorted(self.notes.items())),
+            "unread_columns": self.unread,
             "rejected": {
                 reason: {"rows": count, "first": self.first[reason]} for reason, count in sorted(self.rejected.items())
             },
@@ -225,21 +228,26 @@ def _write(adapter: Adapter, request: Request, name: str, folder: Path) -> dict[
             if isinstance(item, Left):
                 counts.reject(item.file, item.reason)
                 continue
+            if isinstance(item, Unread):
+                counts.unread += [_plain(name)[:_LONGEST_LABEL] for name in item.columns]
+                del counts.unread[_UNREAD:]
+                continue
             try:
                 row = row_of(item, request.language or adapter.language)
                 sound = read_sound(place(request.source, item.file), item.start, item.end, request.rate)
                 digest = hashlib.sha256(f"{sound.sample_rate} ".encode() + sound.pcm.tobytes()).digest()[:16]
                 if digest in seen:
                     raise Rejected("the same sound as another recording")
+                data = sound.flac()
             except Rejected as error:
                 counts.reject(item.file, str(error))
                 continue
             seen.add(digest)
             _check_split(counts, row, request.source)
             with writing(request.out):
-                row |= _file(folder, sound)
+                row |= _file(folder, sound, data)
                 writer.writerow(row)
-            counts.keep(item, row, sound)
+            counts.keep(row, sound)
     if not counts.recordings:
         reasons = "; ".join(f"{reason} ({count})" for reason, count in counts.rejected.most_common())
         total = sum(counts.rejected.values())
@@ -280,8 +288,10 @@ def row_of(item: Item, language: str) -> dict[str, str]:
     if not speaker:
         raise Rejected("nobody is named as its speaker")
     text = _plain(item.text)
-    if len(text) > _LONGEST_TEXT:
+    if len(text) > _LONGEST_TEXT or len(item.translation) > _LONGEST_TEXT:
         raise Rejected(f"its text is longer than {_LONGEST_TEXT} characters")
+    if max(map(len, (speaker, *item.labels.values()))) > _LONGEST_LABEL:
+        raise Rejected(f"its speaker or a label is longer than {_LONGEST_LABEL} characters")
     row = {"speaker": speaker, "text": text, "translation": _plain(item.translation)}
     spoken = (item.language.strip() or language).lower().replace("_", "-").partition("-")[0]
     row["language"] = spoken if _LANGUAGE.fullmatch(spoken) else ""
@@ -311,7 +321,7 @@ def _split(spelled: str) -> str:
     try:
         split = canonical("split", spelled)
     except UserError:
-        raise Rejected(f"its split {spelled!r} is none of {', '.join(SPLITS)}") from None
+        raise Rejected(f"its split {spelled[:40]!r} is none of {', '.join(SPLITS)}") from None
     return "" if split == NONE else split
 
 
@@ -329,9 +339,8 @@ def _check_split(counts: Counts, row: dict[str, str], source: Path) -> None:
         raise UserError(f"{source}: the speaker {who!r} is in the splits {both}: give him one, or drop the column")
 
 
-def _file(folder: Path, sound: Sound) -> dict[str, str]:
+def _file(folder: Path, sound: Sound, data: bytes) -> dict[str, str]:
     """Write a recording, and what its row says of it."""
-    data = sound.flac()
     digest = hashlib.sha256(data).hexdigest()
     path = folder / AUDIO / f"{digest}.flac"
     path.write_bytes(data)

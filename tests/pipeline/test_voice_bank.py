@@ -288,7 +288,7 @@ def test_options_change_the_file(tmp_path: Path) -> None:
     assert config.require == ("mos", "gender")
     assert load_config(None, changes_of({}, "emotion,gender")).gates[-1] == "age"
     for wrong in (({"seconds": "3"}, ""), ({}, "intact"), ({}, "snrr")):
-        with pytest.raises(UserError, match="--seconds|--off"):
+        with pytest.raises(UserError, match=r"--seconds|--off"):
             changes_of(*wrong)
 
 
