@@ -169,6 +169,8 @@ def _confirmed(family: str) -> Callable[[Case], Outcome]:
             return failed(f"the {family} {case.entry.unknown[family]!r} is none of our labels")
         if stated is None:
             return unasked(f"the corpus states no {family}")
+        if family == "gender" and "child" in (case.entry.labels.get("age"), case.config.age):
+            return unasked("a child's gender cannot be heard")
         engines = {slot: one for slot, one in case.panel.annotators.items() if family_of(slot) == family}
         deaf = {slot for slot, one in engines.items() if one.consistency_only and slot not in case.panel.anew}
         asked = [slot for slot in engines if slot not in deaf and slot not in case.trained]

@@ -180,6 +180,9 @@ class Listener:
                 known[entry.sha256] = entry.file
                 hashes.append(sound)
         self._good = [entry for entry in corpus.clips if entry.file not in self._faults]
+        self._own: dict[str, list[CorpusClip]] = {}
+        for entry in self._good:
+            self._own.setdefault(entry.speaker, []).append(entry)
         self.trained = {
             slot: shown
             for slot, engine in panel.configs.items()
@@ -201,8 +204,7 @@ class Listener:
             if entry.speaker != speaker:
                 speaker = entry.speaker
                 ears = self._loso.ears if self._loso else Ears(remember=True)
-                own = [clip for clip in self._good if clip.speaker == speaker]
-                mine = _Voice(own, self._config.enrol if self._panel.wants_references else 0)
+                mine = _Voice(self._own[speaker], self._config.enrol if self._panel.wants_references else 0)
                 annotators = {**self._panel.opened, **(self._loso.without(speaker) if self._loso else {})}
             clip = ears.clip(entry, mine.reference(entry, ears))
             yield Heard(entry, hearing=Hearing(self._panel, entry, clip, annotators))
