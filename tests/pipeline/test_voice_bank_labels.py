@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -147,15 +148,17 @@ def test_heads_are_trained_on_the_other_speakers(tmp_path: Path) -> None:
 
 
 def test_a_clip_is_no_part_of_its_own_reference(tmp_path: Path) -> None:
-    pitches = [100.0, 117.0, 137.0, 160.0, 187.0, 219.0]
+    pitches = [100 * 2 ** (tone / 12) for tone in (0, 1, 3, 7, 12, 20)]  # any three have another mean
     folder = corpus(tmp_path, [("a", "sad", pitch) for pitch in pitches])
     bank(tmp_path / "bank", folder, "witness", enrol=3)
     assert len(WitnessConfig.seen) == 6
     for own, mean, takes in WitnessConfig.seen:
         assert takes == 3 and mean is not None
-        others = [pitch for pitch in pitches if abs(pitch / own - 1) > 0.03]
+        tones = [12 * math.log2(pitch / 100) for pitch in pitches]  # the cue is in semitones over 100 Hz
+        others = [tone for tone in tones if abs(tone - own) > 0.5]
+        assert len(others) == 5
         means = [float(np.mean(some)) for some in itertools.combinations(others, 3)]
-        assert min(abs(mean - one) for one in means) < 1.0
+        assert min(abs(mean - one) for one in means) < 0.1
         with_own = [float(np.mean([own, *some])) for some in itertools.combinations(others, 2)]
         assert min(abs(mean - one) for one in means) < min(abs(mean - one) for one in with_own)
 
