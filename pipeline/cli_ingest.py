@@ -152,6 +152,7 @@ def voices(
     alone: Annotated[
         bool, typer.Option("--alone/--first", help="Ask every gate, or stop at the first failure.")
     ] = True,
+    memory: Annotated[Path | None, typer.Option(metavar="FILE", help="Remembers what was heard: quick again.")] = None,
     plugin: Annotated[list[str] | None, typer.Option(metavar="MODULE", help="Registers engines of your own.")] = None,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -162,6 +163,7 @@ def voices(
     with _sentences(verbose):
         from pipeline.voicebank.config import changes_of, load_config
         from pipeline.voicebank.make import make_bank
+        from pipeline.voicebank.memory import Memory
 
         stated = {
             "seconds": seconds, "snr_db_min": snr, "mos_min": mos, "one_speaker_min": one_speaker, "wer_max": wer,
@@ -169,7 +171,7 @@ def voices(
             "plugins": plugin, "alone": None if alone else False,
         }  # fmt: skip
         config = load_config(gates, changes_of(stated, off))
-        report = make_bank(corpora, out, config, gates or "ingest voices", progress)
+        report = make_bank(corpora, out, config, gates or "ingest voices", Memory(memory), progress)
         if as_json:
             _print_json(report)
         else:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,10 +18,13 @@ from manifests.errors import UserError
 from manifests.files import sha256
 from manifests.labels import slots
 from pipeline.corpus import Corpus, CorpusClip, read_clip
-from pipeline.enrol import Ears, Progress, enrol, in_turn, speaker_reference
+from pipeline.enrol import Ears, Progress, enrol, in_turn, silent, speaker_reference
 from pipeline.registry import resolve
 from pipeline.retrain import Loso
 from pipeline.voicebank.config import BankConfig
+from pipeline.voicebank.memory import Memory
+
+T = TypeVar("T")
 
 _FEWEST = 3  # clips of which a reference can be made
 
@@ -43,6 +46,7 @@ class Panel:
             UserError: An engine is unknown or cannot run.
         """
         self.configs: dict[str, Any] = {}
+        self._identities: dict[str, list[Any]] = {}
         self.annotators: dict[str, AnnotatorConfig] = {}
         gates = config.gates
         for gate, role in (("snr", "rater"), ("mos", "mos"), ("transcript", "recognizer")):
@@ -74,6 +78,13 @@ class Panel:
                 raise UserError(f"{file}: retrain: no annotator of {family} can be trained; leave {family} out")
         return found
 
+    def identity(self, role: str) -> list[Any]:
+        """What an engine's answers depend on, beside the clip."""
+        if role not in self._identities:
+            engine = self.configs[role]
+            self._identities[role] = [engine.role, engine.keyed(), engine.revision()]
+        return self._identities[role]
+
     @property
     def wants_references(self) -> bool:
         """Whether an engine hears a clip against its voice."""
@@ -95,8 +106,15 @@ class Panel:
 class Hearing:
     """One clip as the engines hear it."""
 
-    def __init__(self, panel: Panel, entry: CorpusClip, clip: Clip, annotators: Mapping[str, Annotator]) -> None:
-        self._panel, self._entry, self._clip, self._annotators = panel, entry, clip, annotators
+    def __init__(
+        self, panel: Panel, memory: Memory, entry: CorpusClip, clip: Clip, anew: Mapping[str, Annotator]
+    ) -> None:
+        """Keep what it takes to ask.
+
+        Args:
+            anew: Annotators that were trained for this speaker, by slot.
+        """
+        self._panel, self._memory, self._entry, self._clip, self._anew = panel, memory, entry, clip, anew
         self._labels: dict[str, Label] = {}
 
     @cached_property
@@ -116,25 +134,39 @@ class Hearing:
 
     @cached_property
     def quality(self) -> Quality:
-        return self._panel.opened["rater"].rate(*self._samples)
+        return self._recall("rater", Quality, lambda rater: rater.rate(*self._samples))
 
     @cached_property
     def mos(self) -> Mos:
-        return self._panel.opened["mos"].score(*self._samples)
+        return self._recall("mos", Mos, lambda mos: mos.score(*self._samples))
 
     @cached_property
     def transcript(self) -> Transcript:
-        return self._panel.opened["recognizer"].transcribe(*self._samples, self._entry.text, self._entry.language)
+        said = self._entry.text, self._entry.language
+        return self._recall("recognizer", Transcript, lambda engine: engine.transcribe(*self._samples, *said), *said)
 
     @cached_property
     def speakers(self) -> Label:
-        return self._panel.opened["speakers"].annotate(self._clip)
+        return self._recall("speakers", Label, lambda engine: engine.annotate(self._clip), self._reference)
 
     def label(self, slot: str) -> Label:
         """What an annotator that confirms labels answers."""
         if slot not in self._labels:
-            self._labels[slot] = self._annotators[slot].annotate(self._clip)
+            if slot in self._anew:
+                self._labels[slot] = self._anew[slot].annotate(self._clip)
+            else:
+                ask = self._panel.opened[slot].annotate
+                self._labels[slot] = self._recall(slot, Label, lambda _: ask(self._clip), self._reference)
         return self._labels[slot]
+
+    @property
+    def _reference(self) -> str:
+        return self._clip.reference.to_json() if self._clip.reference else ""
+
+    def _recall(self, role: str, kind: Callable[..., T], ask: Callable[[Any], T], *also: str) -> T:
+        """What an engine as it ships answers; `also` is what that depends on beside the file."""
+        what = [*self._panel.identity(role), self._entry.sha256, *also]
+        return self._memory.recall(what, kind, lambda: ask(self._panel.opened[role]))
 
 
 @dataclass(frozen=True)
@@ -159,7 +191,13 @@ class Listener:
     """
 
     def __init__(
-        self, panel: Panel, config: BankConfig, corpus: Corpus, known: dict[str, str], progress: Progress
+        self,
+        panel: Panel,
+        config: BankConfig,
+        corpus: Corpus,
+        known: dict[str, str],
+        memory: Memory,
+        progress: Progress = silent,
     ) -> None:
         """Read every file once.
 
@@ -169,7 +207,8 @@ class Listener:
         Raises:
             UserError: A head that is to be trained anew cannot be.
         """
-        self._panel, self._config, self._corpus, self._progress = panel, config, corpus, progress
+        self._panel, self._config, self._corpus = panel, config, corpus
+        self._memory, self._progress = memory, progress
         self._faults: dict[str, str] = {}
         hashes = []
         for entry in progress("reading", corpus.clips):
@@ -196,7 +235,7 @@ class Listener:
 
     def heard(self) -> Iterator[Heard]:
         """Every clip, by speaker; the hearing of one is good until the next."""
-        speaker, mine, ears, annotators = None, _Voice((), 0), Ears(), {}
+        speaker, mine, ears, anew = None, _Voice((), 0), Ears(), {}
         for entry in self._progress("hearing", sorted(self._corpus.clips, key=lambda clip: (clip.speaker, clip.file))):
             if entry.file in self._faults:
                 yield Heard(entry, self._faults[entry.file])
@@ -205,9 +244,9 @@ class Listener:
                 speaker = entry.speaker
                 ears = self._loso.ears if self._loso else Ears(remember=True)
                 mine = _Voice(self._own[speaker], self._config.enrol if self._panel.wants_references else 0)
-                annotators = {**self._panel.opened, **(self._loso.without(speaker) if self._loso else {})}
+                anew = self._loso.without(speaker) if self._loso else {}
             clip = ears.clip(entry, mine.reference(entry, ears))
-            yield Heard(entry, hearing=Hearing(self._panel, entry, clip, annotators))
+            yield Heard(entry, hearing=Hearing(self._panel, self._memory, entry, clip, anew))
 
 
 class _Voice:

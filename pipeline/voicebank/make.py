@@ -31,6 +31,7 @@ from pipeline.voicebank.choose import Bank, Prompt, choose
 from pipeline.voicebank.config import BankConfig
 from pipeline.voicebank.gates import Case, Person, judge
 from pipeline.voicebank.hear import Listener, Panel
+from pipeline.voicebank.memory import Memory
 from pipeline.voicebank.page import write_page
 from pipeline.voicebank.tally import Tally
 
@@ -40,13 +41,19 @@ VOICES_CSV, PROMPTS_CSV, ABOUT, REPORT, PAGE = "voices.csv", "prompts.csv", "ban
 
 
 def make_bank(
-    folders: Sequence[Path], out: Path, config: BankConfig, file: Path | str, progress: Progress = silent
+    folders: Sequence[Path],
+    out: Path,
+    config: BankConfig,
+    file: Path | str,
+    memory: Memory | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Pick the prompts of some corpora; the folder appears whole, or not at all.
 
     Args:
         folders: That `echat ingest` made.
         file: Of the config, for errors.
+        memory: Of what engines have heard before.
 
     Returns:
         What is written to `report.json`.
@@ -56,12 +63,12 @@ def make_bank(
     """
     corpora = _corpora(folders, out)
     load_plugins(config.plugins, file)
-    panel = Panel(config, file)
+    panel, memory = Panel(config, file), memory or Memory()
     tally = Tally(config.gates)
     candidates: list[Prompt] = []
     known: dict[str, str] = {}
     for about, corpus in corpora:
-        listener = Listener(panel, config, corpus, known, progress)
+        listener = Listener(panel, config, corpus, known, memory, progress)
         people = _people(corpus)
         for heard in listener.heard():
             person = people[heard.entry.speaker]

@@ -10,16 +10,19 @@ from typing import Any, ClassVar, Literal
 import hearing
 import numpy as np
 import pytest
+from conftest import tree
 from corpora import save, table, take_in
 
 from annotators.base import Annotator, Label
 from annotators.clip import Clip
 from annotators.fingerprint import audio_hash
+from manifests.errors import UserError
 from manifests.labels import EMOTIONS
 from pipeline import registry
 from pipeline.corpus import read_clip, read_corpus
 from pipeline.voicebank.config import BankConfig
 from pipeline.voicebank.make import make_bank
+from pipeline.voicebank.memory import Memory
 
 RATE = 16000
 OFF = {"snr_db_min": None, "mos_min": None, "one_speaker_min": None, "wer_max": None, "seconds": (0.2, 5.0)}
@@ -183,3 +186,29 @@ def test_a_child_is_not_asked_for_its_gender(tmp_path: Path) -> None:
     report = make_bank([tmp_path / "mine"], tmp_path / "bank", config, "gates.yaml")
     assert report["gates"]["gender"]["not_applicable_for"] == {"a child's gender cannot be heard": 1}
     assert report["emotions"] == {"none": 2}
+
+
+def test_what_was_heard_is_remembered_and_nothing_goes_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, file = corpus(tmp_path, [("a", "sad", 100.0 + 9 * turn) for turn in range(6)]), tmp_path / "heard.jsonl"
+    config = BankConfig.model_validate({**OFF, "confirm": {"emotion": {"engine": "witness"}}, "enrol": 3})
+
+    def hear(out: str, **changes: Any) -> int:
+        del WitnessConfig.seen[:]
+        with_changes = config.model_copy(update=changes)
+        make_bank([folder], tmp_path / out, with_changes, "gates.yaml", Memory(file))
+        return len(WitnessConfig.seen)
+
+    assert hear("first") == 6
+    assert hear("again") == 0
+    assert tree(tmp_path / "again") == tree(tmp_path / "first")
+    assert hear("other_threshold", per_label=1) == 0
+    assert hear("other_references", enrol=0) == 6
+    file.write_bytes(file.read_bytes()[:-20])
+    assert hear("torn", enrol=0) == 1
+    assert hear("mended", enrol=0) == 0
+    monkeypatch.setattr(WitnessConfig, "revision", lambda _: "witness/2")
+    assert hear("other_engine") == 6
+    file.write_text("notes\nof mine\n")
+    with pytest.raises(UserError, match=r"heard.jsonl:1: is no line of such a file"):
+        Memory(file)
+    assert file.read_text() == "notes\nof mine\n"
