@@ -13,7 +13,7 @@ from manifests.labels import AGES, CUES, LANGUAGES, SPLITS
 from manifests.run import Limit, Ratio, Strict
 from manifests.yamlfile import load_yaml
 
-GATES = ("intact", "stated", "duration", "snr", "mos", "one_speaker", "transcript", "gender", "age", "emotion")
+GATES = ("intact", "stated", "duration", "pace", "snr", "mos", "one_speaker", "transcript", "gender", "age", "emotion")
 """In their order: what costs little comes first, so that a clip that fails it need not be heard by the others."""
 CONFIRMED = ("gender", "age", "emotion")
 """Families whose label annotators may confirm."""
@@ -31,6 +31,9 @@ class BankConfig(Strict):
 
     seconds: tuple[Limit, Limit] = (3.0, 12.0)
     """Shortest and longest prompt."""
+    pace_max: Limit | None = 25.0
+    """Most letters of the transcript for each second: more cannot be said, so that the clip is a part of it at best. A
+    Han character counts as four. Asked in every language, known to the recognizer or not."""
     snr_db_min: Limit | None = 20.0
     """Least level of speech over that of the pauses, by `rater`."""
     mos_min: Limit | None = 2.8
@@ -105,7 +108,13 @@ class BankConfig(Strict):
         return tuple(gate for gate in GATES if gate not in off)
 
 
-_OFF = {"snr": "snr_db_min", "mos": "mos_min", "one_speaker": "one_speaker_min", "transcript": "wer_max"}
+_OFF = {
+    "pace": "pace_max",
+    "snr": "snr_db_min",
+    "mos": "mos_min",
+    "one_speaker": "one_speaker_min",
+    "transcript": "wer_max",
+}
 """The keys whose null switches a gate off."""
 
 

@@ -18,6 +18,7 @@ _LANGUAGES = {
     "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sv": "Swedish", "ta": "Tamil",
     "th": "Thai", "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu", "vi": "Vietnamese", "zh": "Mandarin",
 }  # fmt: skip
+_HAN = 4  # letters that one character stands for
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,14 @@ def _duration(case: Case) -> Outcome:
     return failed(f"longer than {longest:g} s") if case.heard.seconds > longest else PASSED
 
 
+def _pace(case: Case) -> Outcome:
+    most = case.config.pace_max
+    assert most is not None
+    letters = sum(_HAN if "\u3400" <= char <= "\u9fff" else char.isalpha() for char in case.entry.text)
+    fits = letters <= most * case.heard.seconds
+    return PASSED if fits else failed(f"its transcript has more than {most:g} letters a second")
+
+
 def _snr(case: Case) -> Outcome:
     least = case.config.snr_db_min
     assert least is not None
@@ -194,6 +203,7 @@ _GATES: dict[str, Callable[[Case], Outcome]] = {
     "intact": _intact,
     "stated": _stated,
     "duration": _duration,
+    "pace": _pace,
     "snr": _snr,
     "mos": _mos,
     "one_speaker": _one_speaker,

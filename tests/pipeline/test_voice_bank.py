@@ -58,7 +58,18 @@ def test_every_gate_counts_in_order_and_alone(made: tuple[Path, dict[str, Any]])
     out, report = made
     assert report == json.loads((out / "report.json").read_text())
     gates = report["gates"]
-    assert list(gates) == ["intact", "stated", "duration", "snr", "mos", "one_speaker", "transcript", "gender", "age"]
+    assert list(gates) == [
+        "intact",
+        "stated",
+        "duration",
+        "pace",
+        "snr",
+        "mos",
+        "one_speaker",
+        "transcript",
+        "gender",
+        "age",
+    ]
     assert report["off"] == ["emotion"]
     entering = report["clips"]
     for gate in gates.values():
@@ -177,6 +188,21 @@ def test_what_a_voice_must_have_is_asked_for(tmp_path: Path) -> None:
     assert "mine:theo" in stated["speakers"]
 
 
+def test_a_text_that_cannot_be_said_in_the_time_fails_in_any_language(tmp_path: Path) -> None:
+    changes = {
+        "lucas": {"language": "de", "text": "Das schwarze Stück Papier befindet sich da oben. " * 5},
+        "theo": {"language": "zh", "text": "二" * 40},
+        "yweweler": {"language": "zh", "text": "二" * 20},
+    }
+    digits(tmp_path / "src", jackson={}, nicolas={}, george={}, **changes)
+    take_in("csv", tmp_path / "src", tmp_path / "mine", name="mine")
+    report = bank(tmp_path / "bank", tmp_path / "mine")
+    (lost,) = report["gates"]["pace"]["failed_for"].values()
+    assert lost == {"clips": 2, "first": ["mine: lucas.wav", "mine: theo.wav"]}
+    assert list(report["speakers"]) == ["mine:yweweler"]
+    assert report["gates"]["transcript"]["not_applicable_for"] == {"pocketsphinx does not know Mandarin": 1}
+
+
 def test_the_best_of_a_speaker_and_emotion_are_kept(tmp_path: Path) -> None:
     """Two takes of George, one with noise that lowers its score, both within the gates."""
     source = digits(tmp_path / "src", jackson={}, theo={}, nicolas={}, yweweler={}, lucas={})
@@ -284,7 +310,7 @@ def test_options_change_the_file(tmp_path: Path) -> None:
     stated = {"seconds": "2,8", "snr_db_min": 30.0, "require": "mos, gender", "age": None, "retrain": ""}
     config = load_config(tmp_path / "gates.yaml", changes_of(stated, "transcript"))
     assert (config.mos_min, config.snr_db_min, config.seconds, config.wer_max) == (3.5, 30.0, (2.0, 8.0), None)
-    assert config.gates == ("intact", "stated", "duration", "snr", "mos", "one_speaker", "gender")
+    assert config.gates == ("intact", "stated", "duration", "pace", "snr", "mos", "one_speaker", "gender")
     assert config.require == ("mos", "gender")
     assert load_config(None, changes_of({}, "emotion,gender")).gates[-1] == "age"
     for wrong in (({"seconds": "3"}, ""), ({}, "intact"), ({}, "snrr")):
