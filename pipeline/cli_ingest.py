@@ -91,6 +91,10 @@ def _print_report(report: dict[str, Any], out: Path) -> None:
         _print(f"  columns that are not read: {', '.join(report['unread_columns'])}")
     if report["without_text"]:
         _print(f"  {report['without_text']:,} have no text and cannot be queries of a run")
+    if report["more_text_than_time"]:
+        _print(
+            f"  {report['more_text_than_time']:,} have more text than can be said in their time: is their sound cut?"
+        )
     for reason, left in report["rejected"].items():
         _print(f"  {left['rows']:,} left out: {reason} ({', '.join(left['first'][:3])})")
     if not report["publish"]:

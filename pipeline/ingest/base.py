@@ -127,6 +127,16 @@ def has_label(family: str, spelling: str) -> bool:
     return our_label(family, spelling) not in (None, NONE)
 
 
+FASTEST = 25.0
+"""Letters of a text that are said in a second at most; of a clip with more, a part of the text is missing."""
+_HAN = 4  # letters that one character stands for
+
+
+def letters(text: str) -> int:
+    """Letters of a text; a Han character counts as four, as it takes the time of as many."""
+    return sum(_HAN if "\u3400" <= char <= "\u9fff" else char.isalpha() for char in text)
+
+
 def audio_files(source: Path) -> Iterator[Path]:
     """Audio files anywhere in a folder, by name."""
     for path in sorted(source.rglob("*")):

@@ -29,7 +29,7 @@ from manifests.errors import UserError
 from manifests.files import fsync, sha256, temporary, write_atomic, writing
 from manifests.labels import HEARD, NONE, SPLITS, canonical
 from pipeline.corpus import ABOUT, AUDIO, COLUMNS, FORMAT, LABELS
-from pipeline.ingest.base import Adapter, Item, Left, Unread, our_label
+from pipeline.ingest.base import FASTEST, Adapter, Item, Left, Unread, letters, our_label
 from pipeline.ingest.sound import Rejected, Sound, place, read_sound
 
 REPORT = "report.json"
@@ -162,6 +162,7 @@ class Counts:
     recordings: int = 0
     seconds: float = 0.0
     without_text: int = 0
+    hurried: int = 0
     speakers: Counter[str] = field(default_factory=Counter)
     labels: dict[str, Counter[str]] = field(default_factory=dict)
     mapped: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -185,6 +186,7 @@ class Counts:
         self.recordings += 1
         self.seconds += sound.seconds
         self.without_text += not row["text"]
+        self.hurried += letters(row["text"]) > FASTEST * sound.seconds
         self.speakers[row["speaker"]] += 1
         self.languages[row["language"]] += 1
         self.notes.update(sound.notes)
@@ -203,6 +205,7 @@ class Counts:
             "recordings": self.recordings,
             "seconds": round(self.seconds, 3),
             "without_text": self.without_text,
+            "more_text_than_time": self.hurried,
             "labels": {family: dict(sorted(counts.items())) for family, counts in self.labels.items()},
             "mapped": {family: dict(sorted(spelled.items())) for family, spelled in self.mapped.items()},
             "unmapped": {family: dict(sorted(counts.items())) for family, counts in self.unmapped.items()},

@@ -12,6 +12,7 @@ from manifests.errors import UserError, from_pydantic
 from manifests.labels import AGES, CUES, LANGUAGES, SPLITS
 from manifests.run import Limit, Ratio, Strict
 from manifests.yamlfile import load_yaml
+from pipeline.ingest.base import FASTEST
 
 GATES = ("intact", "stated", "duration", "pace", "snr", "mos", "one_speaker", "transcript", "gender", "age", "emotion")
 """In their order: what costs little comes first, so that a clip that fails it need not be heard by the others."""
@@ -31,7 +32,7 @@ class BankConfig(Strict):
 
     seconds: tuple[Limit, Limit] = (3.0, 12.0)
     """Shortest and longest prompt."""
-    pace_max: Limit | None = 25.0
+    pace_max: Limit | None = FASTEST
     """Most letters of the transcript for each second: more cannot be said, so that the clip is a part of it at best. A
     Han character counts as four. Asked in every language, known to the recognizer or not."""
     snr_db_min: Limit | None = 20.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from manifests.errors import UserError
 from manifests.labels import NONE, family_of
 from pipeline.corpus import CorpusClip
+from pipeline.ingest.base import letters
 from pipeline.voicebank.config import CONFIRMED, BankConfig
 from pipeline.voicebank.hear import Hearing, Panel
 
@@ -18,7 +19,6 @@ _LANGUAGES = {
     "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sv": "Swedish", "ta": "Tamil",
     "th": "Thai", "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu", "vi": "Vietnamese", "zh": "Mandarin",
 }  # fmt: skip
-_HAN = 4  # letters that one character stands for
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,7 @@ def _duration(case: Case) -> Outcome:
 def _pace(case: Case) -> Outcome:
     most = case.config.pace_max
     assert most is not None
-    letters = sum(_HAN if "\u3400" <= char <= "\u9fff" else char.isalpha() for char in case.entry.text)
-    fits = letters <= most * case.heard.seconds
+    fits = letters(case.entry.text) <= most * case.heard.seconds
     return PASSED if fits else failed(f"its transcript has more than {most:g} letters a second")
 
 

@@ -156,6 +156,16 @@ def test_columns_that_are_not_read_are_told(tmp_path: Path) -> None:
     assert "columns that are not read: emotions" in CliRunner().invoke(app, [*args, "--language", "en"]).stdout
 
 
+def test_a_text_that_cannot_be_said_in_the_time_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "src"
+    texts = {"a": "Too many words for six tenths", "b": "Short enough.", "c": "四个字"}
+    for seed, name in enumerate(texts):
+        save(folder / f"{name}.wav", voice(seed))
+    table(folder / "labels.csv", [{**GOOD, "file": f"{name}.wav", "text": text} for name, text in texts.items()])
+    report = take_in("csv", folder, tmp_path / "out")
+    assert (report["recordings"], report["more_text_than_time"]) == (3, 1)
+
+
 def test_links_that_lead_out_are_not_followed(tmp_path: Path) -> None:
     folder = source(tmp_path / "src", b"file,speaker,text,language\ngood.wav,a,Hi.,en\nout/secret.wav,a,Hi.,en\n")
     save(tmp_path / "away" / "secret.wav", voice(7))
