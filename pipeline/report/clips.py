@@ -21,7 +21,7 @@ from pipeline.grid import Grid
 from pipeline.join import by_dialogue, join_rows
 from pipeline.report.gather import Pick
 from pipeline.sample import sample_columns
-from pipeline.select import label_of
+from pipeline.summary import label_of
 
 WAVE_COLUMNS = 120
 """Columns of a drawn waveform."""

@@ -15,7 +15,8 @@ from typing import Any
 from manifests.labels import SPLITS
 from pipeline.grid import Grid
 from pipeline.join import by_dialogue, join_rows
-from pipeline.select import label_of, verdicts
+from pipeline.select import verdicts
+from pipeline.summary import label_of
 from pipeline.verdict import KEPT, QUARANTINED, REJECTED
 
 Turns = list[dict[str, Any]]
