@@ -118,7 +118,7 @@ def test_licences_of_recorded_events_reach_the_set(tmp_path: Path) -> None:
     source.mkdir(parents=True)
     sound = (0.3 * np.random.default_rng(0).standard_normal(12000)).clip(-0.9, 0.9)
     soundfile.write(source / "one.wav", sound, 24000)
-    ingest_events(source.parent, tmp_path / "bank", "CC BY-NC 3.0", "mine")
+    ingest_events(source.parent, tmp_path / "bank", "CC BY-NC 3.0", "mine", "yes")
     kokoro = {"engine": "kokoro", "events": str(tmp_path / "bank")}
     changes = {"speak_query": kokoro, "speak_reply": {"engine": "kokoro"}, "plan": {"quotas": {"neutral": 1}}}
     assert describe(dag_of(**changes), [])["licences"]["events"] == ["CC BY-NC 3.0"]
