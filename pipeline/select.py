@@ -30,6 +30,7 @@ from pipeline.hygiene import revision
 from pipeline.join import by_dialogue, join_rows
 from pipeline.stages.plan import pipeline_options
 from pipeline.summary import Summary
+from pipeline.summary import label_of as label_of  # what others count by
 from pipeline.thresholds import Thresholds, report, rules_of
 from pipeline.verdict import KEPT, Rules, judge, judged_columns
 

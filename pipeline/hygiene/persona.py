@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
@@ -40,8 +41,8 @@ def unsafe(said: Said, config: TextConfig) -> Iterator[str]:
 
 
 def revision() -> str:
-    """Changes with any word of the lists."""
-    return content_hash(load_yaml(WORDS))
+    """Changes with any word of the lists, and with the language detector."""
+    return content_hash([load_yaml(WORDS), version("lingua-language-detector")])
 
 
 def _plain(text: str) -> str:
