@@ -245,7 +245,8 @@ class Listener:
                 ears = self._loso.ears if self._loso else Ears(remember=True)
                 mine = _Voice(self._own[speaker], self._config.enrol if self._panel.wants_references else 0)
                 anew = self._loso.without(speaker) if self._loso else {}
-            clip = ears.clip(entry, mine.reference(entry, ears))
+            # Measured only if an engine asks, unless the training has measured it.
+            clip = (ears if self._loso else Ears()).clip(entry, mine.reference(entry, ears))
             yield Heard(entry, hearing=Hearing(self._panel, self._memory, entry, clip, anew))
 
 

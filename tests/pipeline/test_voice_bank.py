@@ -7,6 +7,8 @@ import io
 import json
 import re
 import shutil
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ from prompts import digits
 from typer.testing import CliRunner
 
 from manifests.errors import UserError
+from manifests.run import load_run
 from manifests.voices import VoiceTable
+from pipeline.build import build
 from pipeline.cli import app
 from pipeline.corpus import split_of
 from pipeline.voicebank.choose import voice_name
@@ -121,6 +125,27 @@ def test_runs_read_the_table(made: tuple[Path, dict[str, Any]]) -> None:
         own = prompts[row["prompt"]]
         assert (row["prompt_sha256"], row["prompt_text"]) == (own["sha256"], own["text"])
         assert row["emotions"] == "neutral:1"
+
+
+def test_a_run_speaks_with_the_voices_of_a_bank(
+    made: tuple[Path, dict[str, Any]], tone_yaml: Callable[..., Path], tmp_path: Path
+) -> None:
+    """With tones in place of a zero-shot speaker, which does not ship."""
+    voices = {row["voice"]: row for row in rows(made[0] / "voices.csv")}
+    splits = {row["split"] for row in voices.values()}
+    plan = {"quotas": {"gender": {"male": 6}}, "splits": {split: 1 / len(splits) for split in splits}}
+    file = tone_yaml(plan={**plan, "voices": str(made[0] / "voices.csv"), "contrastive": 0.0})
+    result = build(load_run(file), file, tmp_path / "out", quiet=True)
+    assert result.findings == []
+    assert sum(result.statistics["source"]["synthetic"].values()) == 6
+    for shard in result.shards.glob("*.tar"):
+        with tarfile.open(shard) as archive:
+            for member in archive:
+                if member.name.endswith(".json"):
+                    document = json.loads(archive.extractfile(member).read())  # type: ignore[union-attr]
+                    voice_ = voices[document["turns"][0]["query"]["voice"]]
+                    assert voice_["split"] == document["split"]
+                    assert voice_["speaker"] == document["turns"][0]["query"]["speaker"]
 
 
 def test_the_page_plays_by_itself(made: tuple[Path, dict[str, Any]]) -> None:
