@@ -42,7 +42,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")
 @contextmanager
 def _sentences(verbose: bool) -> Iterator[None]:
     """Errors as one sentence: exit code 2 for wrong input, 1 for failed work, 130 when interrupted."""
-    from manifests.errors import UserError
+    from manifests.errors import UserError, WorkFailedError
 
     logging.getLogger().setLevel(logging.WARNING if verbose else logging.ERROR)
     code = 1
@@ -54,6 +54,10 @@ def _sentences(verbose: bool) -> Iterator[None]:
             raise
         _say(f"error: {error}")
         code = 2
+    except WorkFailedError as error:
+        if verbose:
+            raise
+        _say(f"error: {' '.join(str(error).split())[:1000]}")
     except KeyboardInterrupt:
         _say("interrupted: what is committed stays; run the same command to go on")
         code = 130
@@ -217,6 +221,12 @@ def _print_plan(figures: Any, drawn: Any, quotas: Any, real: Any) -> None:
         f" {figures.disk_gb:,.2f} GB on disk,"
         f" {figures.texts:,} different query texts, {figures.wall_hours:,.2f} hours in all on the manifest's workers"
     )
+    if figures.asks:
+        asks = figures.asks
+        _print(
+            f"the language model: about {asks.requests:,.0f} requests, {asks.prompt_tokens:,.0f} tokens in and"
+            f" {asks.completion_tokens:,.0f} out, cost {asks.cost:,.2f} at the manifest's prices"
+        )
 
 
 def _print_reuse(dag: Any, out: Path) -> None:
@@ -274,11 +284,14 @@ def replay(run: Folder, as_json: Json = False, quiet: Quiet = False, verbose: Ve
 
 def _finish(out: Path, result: BuildResult, as_json: bool, rounds: int | None = None) -> None:
     """Print the funnel and where the shards are; exit 1 when they do not verify, or a top-up could not fill them."""
+    from pipeline.llm.spent import spent_line
+
     counts = result.statistics["verdict"]
     if as_json:
         findings = [str(finding) for finding in result.findings]
         quotas = {"asked": result.asked, "filled": result.filled, "short": [vars(item) for item in result.short]}
         document = {"planned": result.planned, **quotas, "rounds": result.rounds, **result.statistics}
+        document["asked_llm"] = result.asked_llm
         _print_json({**document, "shards": result.shards, "findings": findings})
     else:
         parts = [f"{counts.get(name, 0)} {name}" for name in ("kept", "rejected", "quarantined")]
@@ -287,6 +300,8 @@ def _finish(out: Path, result: BuildResult, as_json: bool, rounds: int | None = 
             for name, number in sorted(result.statistics[kind].items(), key=lambda item: -item[1]):
                 _print(f"  {number} {'rejected for' if kind == 'reason' else 'quarantined by'} {name}")
         _print_quotas(result, rounds)
+        if result.asked_llm:
+            _print(spent_line(result.asked_llm))
         if counts.get("quarantined"):
             _print(f"try the quarantined rows again with: echat replay {out}")
         _print(f"shards: {out / 'shards' / 'current'}")
@@ -325,6 +340,7 @@ def _need_run(run: Path) -> None:
 def status(run: Folder, as_json: Json = False, verbose: Verbose = False) -> None:
     """What is done, failing, stalled, and why."""
     with _sentences(verbose):
+        from pipeline.llm.spent import spent_line
         from pipeline.status import status as read_status
 
         state = read_status(run)
@@ -333,6 +349,8 @@ def status(run: Folder, as_json: Json = False, verbose: Verbose = False) -> None
             return
         _print(f"{run}: {state.state}{f' ({state.why})' if state.why else ''}")
         _table("", ["stage", "cells", "of", "quarantined rows"], list(state.stages))
+        if state.asked_llm:
+            _print(spent_line(state.asked_llm))
         for failure, number in state.failures.items():
             _print(f"  {number} x {failure}")
         if state.funnel:
