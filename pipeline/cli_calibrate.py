@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.console import Verbose, need_run, sentences, show, show_json, show_table
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Calibrate what the gate trusts.")
 
 
@@ -18,18 +20,16 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Calibrate w
 def thresholds(
     run: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder: the one given to build --out.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File for select.thresholds of other runs.")],
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Freeze the thresholds of a built run into a file."""
-    from pipeline.cli import _need_run, _print, _sentences
-
-    with _sentences(verbose):
+    with sentences(verbose):
         from pipeline.thresholds import freeze, report
 
-        _need_run(run)
+        need_run(run)
         frozen = freeze(run, out)
-        _print(report(frozen, False))
-        _print(f"wrote {out} ({frozen.content_hash()})")
+        show(report(frozen, False))
+        show(f"wrote {out} ({frozen.content_hash()})")
 
 
 class Retraining(StrEnum):
@@ -58,12 +58,10 @@ def annotators(
     plugin: Annotated[list[str] | None, typer.Option(metavar="MODULE", help="Registers engines of your own.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Writes JSON and pictures there.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Run annotators over recordings that people labelled: recall, UAR, confusion, calibration error."""
-    from pipeline.cli import _print_json, _sentences
-
-    with _sentences(verbose):
+    with sentences(verbose):
         from pipeline.calibrate import Request, calibrate
         from pipeline.registry import load_plugins
 
@@ -72,7 +70,7 @@ def annotators(
         request = Request(data, corpus, names, chosen, enrol, seed, retrain is not None)
         document, slots = calibrate(request, _progress)
         if as_json:
-            _print_json(document)
+            show_json(document)
         else:
             _print_calibration(document, slots)
         if out is not None:
@@ -81,21 +79,19 @@ def annotators(
 
 def _print_calibration(document: dict[str, Any], slots: Sequence[str]) -> None:
     from pipeline.calibrate_report import confusion, remarks, summary
-    from pipeline.cli import _print, _table
 
     name, number = document["corpus"]["name"], document["corpus"]["scored"]
-    _table(f"{name}: {number:,} clips of {len(document['corpus']['speakers'])} speakers", *summary(document, slots))
+    show_table(f"{name}: {number:,} clips of {len(document['corpus']['speakers'])} speakers", *summary(document, slots))
     for slot in slots:
         if document[slot]["clips"]:
-            _table(slot, *confusion(document[slot]))
+            show_table(slot, *confusion(document[slot]))
     for sentence in remarks(document, slots):
-        _print(sentence)
+        show(sentence)
 
 
 def _write_calibration(document: dict[str, Any], slots: Sequence[str], out: Path, quiet: bool) -> None:
     from manifests.files import write_atomic
     from pipeline.calibrate_report import draw
-    from pipeline.cli import _print
 
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "calibration.json", (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
@@ -103,7 +99,7 @@ def _write_calibration(document: dict[str, Any], slots: Sequence[str], out: Path
         if document[slot]["clips"]:
             draw(slot, document[slot], document["corpus"]["name"], out / f"{slot}.png")
     if not quiet:
-        _print(f"wrote {out / 'calibration.json'} and a PNG for each annotator")
+        show(f"wrote {out / 'calibration.json'} and a PNG for each annotator")
 
 
 def _progress(what: str, items: Sequence[Any]) -> Iterable[Any]:

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.console import Json, Verbose, sentences, show, show_json, show_table
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Bring in recordings of your own.")
 
 Source = Annotated[Path, typer.Argument(metavar="SRC", help="Folder of the corpus, as its publisher lays it out.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")]
 Licence = Annotated[str, typer.Option("--licence", help="Of the recordings, as their publisher states it.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")]
 
 _LAYOUTS = {
     "csv": "A table of your own (labels.csv, .tsv or .jsonl) beside audio files.",
@@ -52,15 +52,13 @@ def _command(name: str) -> Callable[..., None]:
         as_json: Json = False,
         verbose: Verbose = False,
     ) -> None:
-        from pipeline.cli import _print_json, _sentences
-
-        with _sentences(verbose):
+        with sentences(verbose):
             from pipeline.ingest.writer import Request, adapter_of, ingest
 
             request = Request(source, out, licence, consent, corpus, language, rate, publish)
             report = ingest(adapter_of(name), request)
             if as_json:
-                _print_json(report)
+                show_json(report)
             else:
                 _print_report(report, out)
 
@@ -73,23 +71,21 @@ for _name in _LAYOUTS:
 
 
 def _print_report(report: dict[str, Any], out: Path) -> None:
-    from pipeline.cli import _print, _table
-
     rows = [(family, label, count) for family, labels in report["labels"].items() for label, count in labels.items()]
     title = f"{report['name']}: {report['recordings']:,} recordings of {len(report['speakers']):,} speakers"
-    _table(f"{title}, {report['seconds'] / 60:,.1f} minutes", ["family", "label", "recordings"], rows)
+    show_table(f"{title}, {report['seconds'] / 60:,.1f} minutes", ["family", "label", "recordings"], rows)
     for family, spelled in report["unmapped"].items():
         said = ", ".join(f"{label} ({count:,})" for label, count in spelled.items())
-        _print(f"  {family}: none of our labels, kept without one: {said}")
+        show(f"  {family}: none of our labels, kept without one: {said}")
     for change, count in report["changed"].items():
-        _print(f"  {count:,} changed: {change}")
+        show(f"  {count:,} changed: {change}")
     if report["without_text"]:
-        _print(f"  {report['without_text']:,} have no text and cannot be queries of a run")
+        show(f"  {report['without_text']:,} have no text and cannot be queries of a run")
     for reason, left in report["rejected"].items():
-        _print(f"  {left['rows']:,} left out: {reason} ({', '.join(left['first'][:3])})")
+        show(f"  {left['rows']:,} left out: {reason} ({', '.join(left['first'][:3])})")
     if not report["publish"]:
-        _print(f"  not to be published: {report['note'] or report['licence']}")
-    _print(f"use it with plan: {{real: {{corpora: [{out}]}}}}")
+        show(f"  not to be published: {report['note'] or report['licence']}")
+    show(f"use it with plan: {{real: {{corpora: [{out}]}}}}")
 
 
 @app.command()
@@ -102,21 +98,21 @@ def events(
     verbose: Verbose = False,
 ) -> None:
     """Vocal sound events for the synthetic queries: kept by event, split by speaker."""
-    from pipeline.cli import _print, _print_json, _sentences, _table
-
-    with _sentences(verbose):
+    with sentences(verbose):
         from manifests.labels import SPLITS
         from pipeline.ingest.events import ingest_events
 
         report = ingest_events(source, out, licence, collection)
         if as_json:
-            _print_json(report)
+            show_json(report)
             return
         rows = [
             (label, *(counts[split] for split in SPLITS), sum(counts.values()))
             for label, counts in report["kept"].items()
         ]
-        _table(f"{report['recordings']:,} recordings of {report['origins']:,} sources", ["event", *SPLITS, "all"], rows)
+        show_table(
+            f"{report['recordings']:,} recordings of {report['origins']:,} sources", ["event", *SPLITS, "all"], rows
+        )
         for reason, left in report["rejected"].items():
-            _print(f"  {left['files']} left out: {reason}")
-        _print(f"use them with speak_query: {{engine: kokoro, events: {out}}}")
+            show(f"  {left['files']} left out: {reason}")
+        show(f"use them with speak_query: {{engine: kokoro, events: {out}}}")

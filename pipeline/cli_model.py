@@ -7,9 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
+from pipeline.console import Json, Quiet, Verbose, sentences, show, show_json
 
 
 def train(
@@ -20,9 +18,7 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train or resume OSUM-EChat on shards; exit 1 if it was stopped before its end."""
-    from pipeline.cli import _print, _print_json, _sentences
-
-    with _sentences(verbose):
+    with sentences(verbose):
         from model.recipe import load_recipe
         from model.train import train as run_train
         from pipeline.train_progress import TrainProgress
@@ -31,10 +27,10 @@ def train(
         with TrainProgress([(stage.name, stage.steps) for stage in manifest.stages], quiet) as progress:
             result = run_train(manifest, out, progress)
         if as_json:
-            _print_json({"checkpoint": result.checkpoint, "steps": result.progress.total, "finished": result.finished})
+            show_json({"checkpoint": result.checkpoint, "steps": result.progress.total, "finished": result.finished})
         else:
-            _print(f"{'trained' if result.finished else 'stopped after'} {result.progress.total} steps")
-            _print(f"checkpoint: {result.checkpoint}")
+            show(f"{'trained' if result.finished else 'stopped after'} {result.progress.total} steps")
+            show(f"checkpoint: {result.checkpoint}")
         if not result.finished:
             raise typer.Exit(1)
 
@@ -55,9 +51,7 @@ def generate(
     verbose: Verbose = False,
 ) -> None:
     """Answer a recording (or a text) with thought, text and speech."""
-    from pipeline.cli import _print, _print_json, _sentences
-
-    with _sentences(verbose):
+    with sentences(verbose):
         import soundfile
 
         from manifests.errors import UserError
@@ -76,13 +70,13 @@ def generate(
             speech = codec_for(model.config.codebook_size).decode(reply.speech)
             soundfile.write(out, speech.samples, speech.sample_rate)
         if as_json:
-            _print_json({"think": reply.think, "text": reply.text, "speech": reply.speech.tolist(),
+            show_json({"think": reply.think, "text": reply.text, "speech": reply.speech.tolist(),
                          "finished": reply.finished, "out": out})  # fmt: skip
             return
         if reply.think:
-            _print(f"think: {reply.think}")
-        _print(f"text: {reply.text}")
-        _print(f"speech: {len(reply.speech)} tokens, {len(reply.speech) / 25:.1f} s{f' in {out}' if out else ''}")
+            show(f"think: {reply.think}")
+        show(f"text: {reply.text}")
+        show(f"speech: {len(reply.speech)} tokens, {len(reply.speech) / 25:.1f} s{f' in {out}' if out else ''}")
 
 
 def codec_for(codebook_size: int) -> Any:

@@ -17,7 +17,7 @@ from manifests.run import Pool
 from manifests.schema import PLAN
 from pipeline.dag import Dag
 from pipeline.grid import SHARD, Grid, pool_of
-from pipeline.planner import Block
+from pipeline.label_cells import Block
 from pipeline.stages.mos import Mos
 from pipeline.stages.plan import Counts
 from pipeline.stages.voices import Voices

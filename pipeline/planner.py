@@ -12,7 +12,6 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -21,36 +20,17 @@ from manifests.bank import Scenario, ScenarioBank
 from manifests.engine import Capabilities
 from manifests.errors import UserError
 from manifests.ids import canonical_json, content_hash, dialogue_id, seed_of
-from manifests.labels import CUES, NONE, SPLITS
+from manifests.labels import NONE, SPLITS
 from manifests.run import RunManifest
 from manifests.schema import PLAN
 from manifests.topup import NO_TOPUP, Cell, TopUp
 from manifests.voices import Voice, VoiceTable
 from pipeline.draws import last_share, mix64, partner, rendezvous, salt
+from pipeline.label_cells import Block, LabelCell, label_cells
 from pipeline.real import NO_REAL, RealQueries, Recording
 from pipeline.turns import Turns
 
 BLOCK_ROWS = 20_000  # rows drawn at once; bounds memory, not the result
-
-
-@dataclass(frozen=True)
-class LabelCell:
-    """One label (or combination) of a task: `cues` are what the reply must answer to."""
-
-    task: str
-    name: str
-    cues: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows `start` to `stop` of one label cell; of a `round` above 0, those of its retries."""
-
-    task: str
-    index: int
-    start: int
-    stop: int
-    round: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,19 +89,7 @@ class Planner:
     @cached_property
     def cells(self) -> dict[str, tuple[LabelCell, ...]]:
         """The label cells of each task, in a fixed order that no quota changes."""
-        able = self.capabilities
-        emotions = tuple(emotion for emotion in able.emotions if emotion != "neutral")
-        values = {family: able.of(family) for family in CUES} | {"emotion": emotions}
-        cells = {
-            family: tuple(LabelCell(family, value, ((family, value),)) for value in values[family]) for family in values
-        }
-        families = self.manifest.plan.multi
-        cells["multi"] = tuple(
-            LabelCell("multi", "+".join(labels), tuple(zip(families, labels, strict=True)))
-            for labels in product(*(values[family] for family in families))
-        )
-        cells["neutral"] = (LabelCell("neutral", "neutral", ()),)
-        return cells
+        return label_cells(self.capabilities, self.manifest.plan.multi)
 
     @cached_property
     def quotas(self) -> dict[Cell, int]:

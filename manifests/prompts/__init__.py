@@ -112,10 +112,10 @@ class Prompts:
         for turns in ([], [{"query": words, "reply": words}]):
             for some in ([], cues):
                 values = {
-                    "topic": "travel", "scenario": words, "followup": words if turns else "", "said": [words] * len(turns),
-                    "history": turns, "query": words, "reply": words, "cues": some, "other_cues": cues,
-                    "strength": 0.8 if some else 0.0, "reply_emotion": "neutral", "reply_emotions": list(REPLY_EMOTIONS),
-                    "max_chars": 300, "error": words,
+                    "topic": "travel", "scenario": words, "followup": words if turns else "",
+                    "said": [words] * len(turns), "history": turns, "query": words, "reply": words, "cues": some,
+                    "other_cues": cues, "strength": 0.8 if some else 0.0, "reply_emotion": "neutral",
+                    "reply_emotions": list(REPLY_EMOTIONS), "max_chars": 300, "error": words,
                 }  # fmt: skip
                 for name in NAMES:
                     self.render(name, **values)

@@ -29,7 +29,8 @@ _BAD_CATEGORIES = {
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _ASSISTANTS = re.compile(
     r"\b(?:chat ?gpt|openai|anthropic|deepseek|qwen|copilot|alexa|siri|google assistant|cortana|as an ai|"
-    r"(?:ai|large) language model|i am an ai|i'm an ai)\b|语言模型|通义千问|文心一言|豆包|小爱同学|作为(?:一个|一名)?(?:人工智能|AI)",
+    r"(?:ai|large) language model|i am an ai|i'm an ai)\b"
+    r"|语言模型|通义千问|文心一言|豆包|小爱同学|作为(?:一个|一名)?(?:人工智能|AI)",
     re.IGNORECASE,
 )
 _REFUSAL = re.compile(

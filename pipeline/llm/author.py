@@ -118,13 +118,13 @@ class Author:
             *(self._judge(name, row, turns[-1], written) for name in JUDGES if self.style.judges),
         )
         scores = last[1:] or [None] * len(JUDGES)
-        said = written[-1]
+        said, revision = written[-1], f"@{self.style.revision}" if self.style.revision else ""
         return {
             "query_text": said.query,
             "reply_text": said.reply,
             "reply_emotion": said.emotion,
             "think_text": last[0],
-            "writer": f"openai/{self.style.model}{f'@{self.style.revision}' if self.style.revision else ''}{said.served}",
+            "writer": f"openai/{self.style.model}{revision}{said.served}",
             "prompts": self.prompts.revision,
             **{f"judge_{name}": score for name, score in zip(JUDGES, scores, strict=True)},
         }

@@ -28,7 +28,7 @@ class Request:
 
     Attributes:
         what: Name of the prompt.
-        seed: Of the row that asks, and of what it asks for: rows that say the same in a prompt get answers of their own.
+        seed: Of the row that asks, and of what it asks for: rows that ask the same get answers of their own.
     """
 
     what: str

@@ -266,10 +266,9 @@ class Client:
 
         with suppress(TimeoutError, openai.APIConnectionError):
             async with asyncio.timeout(min(10.0, self.server.timeout_s)):
-                try:
+                # An error is an answer.
+                with suppress(openai.APIStatusError, openai.APIResponseValidationError, ValueError, TooLongError):
                     await self._openai.models.list()
-                except (openai.APIStatusError, openai.APIResponseValidationError, ValueError, TooLongError):
-                    pass  # an error is an answer
                 return True
         return False
 
@@ -286,8 +285,8 @@ def read_response(body: bytes) -> Answer:
         message = choice["message"]
         text = message.get("content")
         usage = document.get("usage") or {}
-        counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-        metered = all(isinstance(count, int) and 0 <= count < 2**40 for count in counts)
+        told = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+        counts = [count for count in told if isinstance(count, int) and 0 <= count < 2**40]
         names = [document.get(name) for name in ("model", "system_fingerprint")]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ServerError(f"the response is no chat completion ({type(error).__name__})") from error
@@ -295,7 +294,8 @@ def read_response(body: bytes) -> Answer:
         raise ServerError("the response is no chat completion (its content is no text)")
     text = (text or "").encode("utf-8", "backslashreplace").decode()  # half a character cannot be kept
     model = " ".join(_plain(name) for name in names if isinstance(name, str) and name)
-    prompt, completion = (int(count) for count in counts) if metered else (0, 0)
+    metered = len(counts) == 2
+    prompt, completion = counts if metered else (0, 0)
     finish = _plain(str(choice.get("finish_reason") or ""))
     return Answer(text, finish, model, prompt, completion, metered)
 

@@ -17,7 +17,8 @@ from manifests.errors import UserError
 from manifests.ids import bucket, content_hash
 from manifests.labels import CUES
 from manifests.ledger import CellRecord, Ledger
-from pipeline.planner import Block, Planner
+from pipeline.label_cells import Block
+from pipeline.planner import Planner
 from pipeline.stage import Stage
 
 _NAMESPACE = "echat.plan"

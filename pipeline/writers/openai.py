@@ -50,7 +50,7 @@ class OpenAIConfig(ScriptConfig):
     """Ask with `response_format: {type: json_object}`; off for servers that do not know it."""
     send_seed: bool = True
     """Send the row's seed; off for servers that refuse it."""
-    extra_body: dict[str, Any] = {}
+    extra_body: dict[str, Any] = Field(default={})
     """More parameters of the request, such as `{chat_template_kwargs: {enable_thinking: false}}`."""
     contrastive: bool = True
     """Ask for the replies of a contrastive pair with the other voice in view."""

@@ -29,7 +29,7 @@ from manifests.ledger import Ledger
 from manifests.run import RunManifest
 from manifests.voices import Voice, VoiceTable
 from pipeline import planner as planner_module
-from pipeline.planner import Block
+from pipeline.label_cells import Block
 from pipeline.stages.plan import Plan, commit_part, expand
 
 

@@ -10,7 +10,7 @@ import pytest
 from manifests.run import load_run, shipped_runs
 from manifests.schema import PLAN
 from pipeline.dag import Dag, build_dag
-from pipeline.planner import Block
+from pipeline.label_cells import Block
 
 TONE = Path(__file__).parents[2] / "manifests" / "runs" / "tone.yaml"
 

@@ -15,7 +15,7 @@ from manifests.run import RunManifest
 from manifests.schema import PLAN
 from pipeline.dag import Dag, build_dag
 from pipeline.ingest.events import ingest_events
-from pipeline.planner import Block
+from pipeline.label_cells import Block
 from pipeline.sample import sample_json
 from pipeline.shards import describe
 
