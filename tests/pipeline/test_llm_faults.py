@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from asking import config, rows, write
 from chat_server import ChatServer, Handler, first_times, good_answer, serving
 
 from manifests.errors import UserError, WorkFailedError
+from pipeline.llm.cache import Answer, Cache
 from pipeline.llm.client import MAX_BYTES, ServerError, read_response
 from pipeline.llm.limits import Meter, retry_after
 
@@ -111,7 +111,7 @@ def test_a_row_that_always_fails_fails_alone(server, tmp_path, expected, name) -
 
 def test_a_server_that_gives_nothing_but_errors_stops_the_run(server, tmp_path) -> None:
     server.fault = lambda handler, request, what: FAULTS["500"](handler) or True
-    with pytest.raises(WorkFailedError, match="nothing but errors .*out of order.*run build again"):
+    with pytest.raises(WorkFailedError, match=r"nothing but errors .*out of order.*run build again"):
         write(config(server, tmp_path, retries=1), rows(14))
 
 
@@ -238,6 +238,15 @@ def test_a_damaged_entry_of_the_cache_is_asked_again(server, tmp_path, expected)
     made, spent = write(config(server, tmp_path), TODO)
     assert made == expected
     assert server.answered - before == spent["asked"] == len(damages) + 1
+
+
+def test_of_two_answers_to_a_request_the_first_is_kept_by_all(tmp_path) -> None:
+    one, two = (Answer(text, "stop", "m", 1, 1) for text in ("one", "two"))
+    caches = [Cache(tmp_path) for _ in range(2)]
+    assert caches[0].put("ab" * 16, one) == one
+    assert caches[1].put("ab" * 16, two) == one
+    assert caches[1].get("ab" * 16) == one
+    assert [path for path in tmp_path.rglob("*") if path.name.startswith(".tmp-")] == []
 
 
 def test_a_response_without_a_token_count_is_counted_as_such(server, tmp_path) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from chat_server import ChatServer
-from planning import drawn, planning
+from planning import BASE, drawn
 
+from manifests.run import RunManifest
 from manifests.schema import PLAN
+from pipeline.dag import build_dag
 from pipeline.writers.openai import OpenAIConfig, OpenAIWriter
 
 Row = dict[str, Any]
@@ -16,7 +18,9 @@ Row = dict[str, Any]
 
 def rows(number: int | None = None, quotas: dict[str, Any] | None = None, **plan: Any) -> list[Row]:
     """Rows of a plan, as the stage is given them."""
-    found = drawn(planning(quotas or {"emotion": 12, "neutral": 2}, **plan))
+    changes = {"quotas": quotas or {"emotion": 12, "neutral": 2}, **plan}
+    manifest = RunManifest.model_validate({**BASE, "plan": {**BASE["plan"], **changes}})
+    found = drawn(build_dag(manifest, "mine.yaml").planner)
     return [{key: row[key] for key in ("id", "turn")} | {f"plan.{n}": row[n] for n in PLAN.names} for row in found][
         :number
     ]
