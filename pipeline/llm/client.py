@@ -24,7 +24,7 @@ MAX_BYTES = 256 * 1024
 _LONGEST_BACKOFF_S = 30.0
 _MAX_IN_A_ROW = 8  # requests given up one after the other, without an answer in between, before the run is stopped
 _RETRIED = {408, 409, 425, 429}
-PIP = 'pip install "openai>=3.57,<4"'
+PIP = 'pip install "openai>=2"'
 
 
 class ServerError(RuntimeError):
