@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Request:
     parameters: dict[str, Any]
     seed: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         """32 hex characters that change with any of it."""
         return content_hash(asdict(self), 32)
