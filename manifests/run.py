@@ -343,7 +343,13 @@ def load_run(file: Path) -> RunManifest:
     select = manifest.select
     if select.thresholds is not None:
         select = select.model_copy(update={"thresholds": (file.parent / select.thresholds).resolve()})
-    return manifest.model_copy(update={"plan": manifest.plan.model_copy(update=paths), "select": select})
+    # What an engine keeps to itself is its own business, but where a path begins is the manifest's.
+    script = dict(manifest.script)
+    for key in ("cache", "prompts"):
+        if isinstance(script.get(key), str):
+            script[key] = str((file.parent / script[key]).resolve())
+    plan = manifest.plan.model_copy(update=paths)
+    return manifest.model_copy(update={"plan": plan, "select": select, "script": script})
 
 
 def dump_run(manifest: RunManifest) -> str:

@@ -39,7 +39,7 @@ PLAN = pa.schema([
     field("topic", pa.string(), "topic of the scenario"),
     field("slots", pa.string(), "the scenario's slots as filled here", "JSON object"),
     field("followup", pa.string(), "follow-up of the bank that this turn says; empty in turn 0"),
-    field("earlier", pa.string(), "cues and follow-ups of the turns before this one", "JSON list of objects"),
+    field("earlier", pa.string(), "followup, cues, contrast, intensity of earlier turns", "JSON list of objects"),
     field("contrast", pa.string(), "cues of the pair's other dialogue, by family", "JSON object"),
     field("pair", pa.string(), "contrastive group: rows of one query text and speaker-independent seed, or empty"),
     field("cues", pa.list_(pa.string()), "cue families that the reply must answer to"),

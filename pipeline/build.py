@@ -15,6 +15,7 @@ from manifests import bank
 from manifests.errors import UserError
 from manifests.files import remove_debris, write_atomic, writing
 from manifests.ledger import CellRecord, Ledger
+from manifests.prompts import SUFFIX as PROMPT
 from manifests.run import RunManifest, dump_run, load_run
 from manifests.topup import write_topup
 from pipeline.corpus import ABOUT, LABELS
@@ -23,6 +24,7 @@ from pipeline.events import Events
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
 from pipeline.grid import SHARD, Grid, pool_of
 from pipeline.join import by_dialogue, join_rows
+from pipeline.llm.spent import asked_llm
 from pipeline.lock import RunLock
 from pipeline.progress import Progress
 from pipeline.real import kept_copies
@@ -48,6 +50,7 @@ class BuildResult:
         asked: Dialogues that the quotas ask to keep.
         short: Labels of which fewer were kept.
         rounds: Rounds of top-up so far.
+        asked_llm: What a language model was asked for these cells, and what it cost; empty without one.
     """
 
     shards: Path
@@ -57,6 +60,7 @@ class BuildResult:
     asked: int
     short: tuple[Shortage, ...]
     rounds: int
+    asked_llm: dict[str, float]
 
     @property
     def filled(self) -> int:
@@ -171,9 +175,27 @@ def _with_inputs(dag: Dag, run: Path) -> RunManifest:
             (run / "inputs").mkdir(exist_ok=True)
         write_atomic(run / paths[key], data)
     select = select.model_copy(update={"thresholds": paths.pop("thresholds", None)})
+    script = dag.manifest.script
+    if script.get("prompts"):
+        script = {**script, "prompts": str(_with_prompts(Path(script["prompts"]), run))}
     if plan.real is not None:
         plan = plan.model_copy(update={"real": plan.real.model_copy(update={"corpora": _with_corpora(dag, run)})})
-    return dag.manifest.model_copy(update={"plan": plan.model_copy(update=paths), "select": select})
+    plan = plan.model_copy(update=paths)
+    return dag.manifest.model_copy(update={"plan": plan, "select": select, "script": script})
+
+
+def _with_prompts(folder: Path, run: Path) -> Path:
+    """A user's own prompts, copied into the run; those of an earlier build go, if they are not these."""
+    copies = Path("inputs") / "prompts"
+    own = {path.name: path.read_bytes() for path in sorted(folder.glob(f"*{PROMPT}"))}
+    with writing(run / copies):
+        (run / copies).mkdir(parents=True, exist_ok=True)
+        for path in (run / copies).glob(f"*{PROMPT}"):
+            if path.name not in own:
+                path.unlink()
+    for name, data in own.items():
+        write_atomic(run / copies / name, data)
+    return copies
 
 
 def _with_corpora(dag: Dag, run: Path) -> tuple[Path, ...]:
@@ -214,7 +236,8 @@ def _build(dag: Dag, run: Path, events: Events, quiet: bool, rounds: int | None)
         executor.close()
     planner, statistics = dag.planner, load_statistics(select)
     asked, done = sum(planner.quotas.values()), len(planner.topup.rounds)
-    return BuildResult(shards, statistics, verify_run(run), planner.num_dialogues, asked, short, done)
+    spent = asked_llm(cells["script"] for cells in grid.records.values())
+    return BuildResult(shards, statistics, verify_run(run), planner.num_dialogues, asked, short, done, spent)
 
 
 def _judged(

@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow as pa
 
 from manifests import schema
-from manifests.errors import UserError
+from manifests.errors import UserError, WorkFailedError
 from manifests.ledger import CellRecord, Ledger
 from pipeline.join import join_rows
-from pipeline.stage import REFERENCE, Row, Stage, Worker, identity_digest, value_bytes
+from pipeline.stage import REFERENCE, Metered, Row, Stage, Worker, identity_digest, value_bytes
 from pipeline.stages.voices import VOICES, reference
 
 WORKER_DIED = "WorkerDied"
@@ -70,6 +70,7 @@ def run_cell(
 
     Raises:
         UserError: An input that cannot be read, a missing model, a disk that says no. Never for a row.
+        WorkFailedError: What the stage needs is gone (a server, say), so that no row could be made.
     """
     started = time.time()
     records = [ledger.find(name, job.part, job.inputs[name]) for name in stage.upstream]
@@ -100,8 +101,11 @@ def run_cell(
             "its worker died, or outlasted executor.deadline_s, twice on this row; see logs/ and events.jsonl",
             "",
         )
+    spent: dict[str, Any] = {}
     if todo:
         worker = open_worker()
+        if isinstance(worker, Metered):
+            worker.take_metrics()  # of a cell that was given up
         size = 1 if job.one_by_one else stage.batch_rows
         for start in range(0, len(todo), size):
             for place, out in _process(worker, stage, rows, todo[start : start + size], crumb):
@@ -109,6 +113,8 @@ def run_cell(
                     failures[place] = out
                 else:
                     made[place] = out
+        if isinstance(worker, Metered):
+            spent = worker.take_metrics()
     table = _table(stage, rows, row_keys, errors, made, failures)
     metrics = {
         "made": len(made) - copied,
@@ -117,6 +123,7 @@ def run_cell(
         "audio_s": round(sum(stage.audio_seconds(made[place]) for place in todo if place in made), 3),
         "wall_s": round(time.time() - started, 3),
         "finished": round(time.time(), 3),
+        **spent,
         "worker": f"{socket.gethostname()}:{os.getpid()}",
     }
     listed = _list_failures(stage, ledger, job, rows, failures)
@@ -187,7 +194,7 @@ def _process(
         if len(out) != len(batch):
             raise ValueError(f"the engine gave {len(out)} results for {len(batch)} rows")
         checked = [_failed(result) if isinstance(result, Exception) else _checked(stage, result) for result in out]
-    except UserError:
+    except (UserError, WorkFailedError):
         raise
     except Exception as error:
         if len(places) == 1:

@@ -108,11 +108,14 @@ def replay(run: Folder, as_json: Json = False, quiet: Quiet = False, verbose: Ve
 
 def _finish(out: Path, result: BuildResult, as_json: bool, rounds: int | None = None) -> None:
     """Print the funnel and where the shards are; exit 1 when they do not verify, or a top-up could not fill them."""
+    from pipeline.llm.spent import spent_line
+
     counts = result.statistics["verdict"]
     if as_json:
         findings = [str(finding) for finding in result.findings]
         quotas = {"asked": result.asked, "filled": result.filled, "short": [vars(item) for item in result.short]}
         document = {"planned": result.planned, **quotas, "rounds": result.rounds, **result.statistics}
+        document["asked_llm"] = result.asked_llm
         show_json({**document, "shards": result.shards, "findings": findings})
     else:
         parts = [f"{counts.get(name, 0)} {name}" for name in ("kept", "rejected", "quarantined")]
@@ -121,6 +124,8 @@ def _finish(out: Path, result: BuildResult, as_json: bool, rounds: int | None = 
             for name, number in sorted(result.statistics[kind].items(), key=lambda item: -item[1]):
                 show(f"  {number} {'rejected for' if kind == 'reason' else 'quarantined by'} {name}")
         _print_quotas(result, rounds)
+        if result.asked_llm:
+            show(spent_line(result.asked_llm))
         if counts.get("quarantined"):
             show(f"try the quarantined rows again with: echat replay {out}")
         show(f"shards: {out / 'shards' / 'current'}")
@@ -152,6 +157,7 @@ def _print_quotas(result: BuildResult, rounds: int | None) -> None:
 def status(run: Folder, as_json: Json = False, verbose: Verbose = False) -> None:
     """What is done, failing, stalled, and why."""
     with sentences(verbose):
+        from pipeline.llm.spent import spent_line
         from pipeline.status import status as read_status
 
         state = read_status(run)
@@ -160,6 +166,8 @@ def status(run: Folder, as_json: Json = False, verbose: Verbose = False) -> None
             return
         show(f"{run}: {state.state}{f' ({state.why})' if state.why else ''}")
         show_table("", ["stage", "cells", "of", "quarantined rows"], list(state.stages))
+        if state.asked_llm:
+            show(spent_line(state.asked_llm))
         for failure, number in state.failures.items():
             show(f"  {number} x {failure}")
         if state.funnel:

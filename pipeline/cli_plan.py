@@ -91,6 +91,12 @@ def _print_plan(figures: Any, drawn: Any, quotas: Any, real: Any) -> None:
         f" {figures.disk_gb:,.2f} GB on disk,"
         f" {figures.texts:,} different query texts, {figures.wall_hours:,.2f} hours in all on the manifest's workers"
     )
+    if figures.asks:
+        asks = figures.asks
+        show(
+            f"the language model: about {asks.requests:,.0f} requests, {asks.prompt_tokens:,.0f} tokens in and"
+            f" {asks.completion_tokens:,.0f} out, cost {asks.cost:,.2f} at the manifest's prices"
+        )
 
 
 def _print_reuse(dag: Any, out: Path) -> None:

@@ -22,7 +22,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")
 @contextmanager
 def sentences(verbose: bool) -> Iterator[None]:
     """Errors as one sentence: exit code 2 for wrong input, 1 for failed work, 130 when interrupted."""
-    from manifests.errors import UserError
+    from manifests.errors import UserError, WorkFailedError
 
     logging.getLogger().setLevel(logging.WARNING if verbose else logging.ERROR)
     code = 1
@@ -34,6 +34,10 @@ def sentences(verbose: bool) -> Iterator[None]:
             raise
         complain(f"error: {error}")
         code = 2
+    except WorkFailedError as error:
+        if verbose:
+            raise
+        complain(f"error: {' '.join(str(error).split())[:1000]}")
     except KeyboardInterrupt:
         complain("interrupted: what is committed stays; run the same command to go on")
         code = 130

@@ -77,6 +77,7 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
         "openers": manifest.plan.openers,
         "followups": manifest.plan.followups,
         "several_turns": manifest.plan.max_turns > 1,
+        "home": Path(file).parent,
     }
     writer: Any = resolve("script", script_section, file, ("script",))
     query: Any = resolve("speaker", manifest.speak_query, file, ("speak_query",))

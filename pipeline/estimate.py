@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipeline.stages.mos import Mos
 from pipeline.stages.plan import Counts
 from pipeline.stages.voices import Voices
 from pipeline.writers.bank import BankWriter
+from pipeline.writers.base import Asks
 
 _SAMPLE_ROWS = 400  # dialogues composed to learn how long the texts are
 _FLAC_RATIO = 0.6  # of PCM_16, measured on speech; a little more than it usually takes
@@ -58,6 +59,8 @@ class Estimate:
     texts: int
     turns: float
     stages: tuple[StageCost, ...]
+    asks: Asks | None = None
+    """What a language model will be asked; None where none is."""
 
     @property
     def wall_hours(self) -> float:
@@ -101,7 +104,9 @@ def estimate(dag: Dag) -> Estimate:
     texts = min(sum(scenario.num_queries for scenario in bank.scenarios), dialogues)
     texts += min(followups, int(turns - dialogues + 0.5))
     disk = 2 * seconds * 2 * _FLAC_RATIO / 1e9  # two bytes a sample; once in the cells, once in the shards
-    return Estimate(dialogues, dag.planner.num_parts, query_h, reply_h, disk, texts, turns, tuple(costs))
+    script: Any = dag.by_name["script"]
+    asks = script.engine.price(_samples(dag))
+    return Estimate(dialogues, dag.planner.num_parts, query_h, reply_h, disk, texts, turns, tuple(costs), asks)
 
 
 def _take_hours(dag: Dag, stage: Voices) -> float:
@@ -112,20 +117,26 @@ def _take_hours(dag: Dag, stage: Voices) -> float:
 
 
 def _mean_chars(dag: Dag) -> tuple[float, float]:
-    """Mean length of a dialogue's query texts and reply texts, over the first dialogues of every label cell."""
-    planner = dag.planner
-    writer = BankWriter(planner.bank, "")  # stands in for any other, which would cost money to ask
-    names = ["id", "turn", *[f"plan.{name}" for name in PLAN.names]]
-    turn, counts = names.index("turn"), planner.counts
+    """Mean length of a dialogue's query texts and reply texts."""
+    writer = BankWriter(dag.planner.bank, "")  # stands in for any other, which would cost money to ask
     totals = [0.0, 0.0]
+    for weight, rows in _samples(dag):
+        texts = [writer.compose(row) for row in rows]
+        for place, role in enumerate(("query_text", "reply_text")):
+            totals[place] += weight * sum(len(text[role]) for text in texts)
+    return totals[0] / dag.planner.num_dialogues, totals[1] / dag.planner.num_dialogues
+
+
+def _samples(dag: Dag) -> Iterator[tuple[float, list[dict[str, Any]]]]:
+    """The rows of the first dialogues of every label cell, and how many rows each of them stands for."""
+    planner = dag.planner
+    names = ["id", "turn", *[f"plan.{name}" for name in PLAN.names]]
+    counts = planner.counts
     for (task, label), count in counts.items():
         index = [cell.name for cell in planner.cells[task]].index(label)
-        rows = planner.rows(Block(task, index, 0, min(count, max(1, _SAMPLE_ROWS // len(counts)))))
-        texts = [writer.compose(dict(zip(names, row, strict=True))) for row in rows]
-        for place, role in enumerate(("query_text", "reply_text")):
-            dialogues = sum(row[turn] == 0 for row in rows)
-            totals[place] += count * sum(len(text[role]) for text in texts) / dialogues
-    return totals[0] / planner.num_dialogues, totals[1] / planner.num_dialogues
+        drawn = planner.rows(Block(task, index, 0, min(count, max(1, _SAMPLE_ROWS // len(counts)))))
+        rows = [dict(zip(names, row, strict=True)) for row in drawn]
+        yield count / sum(row["turn"] == 0 for row in rows), rows
 
 
 def reuse(grid: Grid) -> list[tuple[str, int, int]]:
@@ -209,5 +220,6 @@ def as_json(estimate_: Estimate, counts: Counts) -> dict[str, Any]:
         "disk_gb": estimate_.disk_gb,
         "query_texts": estimate_.texts,
         "wall_hours": estimate_.wall_hours,
+        "asks": vars(estimate_.asks) if estimate_.asks else None,
         "stages": [json.loads(canonical_json(vars(stage))) for stage in estimate_.stages],
     }

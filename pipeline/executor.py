@@ -29,7 +29,7 @@ class Executor(Protocol):
 
         Raises:
             UserError: A worker met wrong input; committed cells stay committed.
-            WorkFailedError: Workers keep dying.
+            WorkFailedError: Workers keep dying, or a server that they need is gone.
         """
         ...
 
@@ -124,7 +124,7 @@ class RayExecutor:
                     self._lost(slot, cell, error)
                     schedule.lose(cell)
                 else:
-                    if isinstance(record, UserError):
+                    if isinstance(record, UserError | WorkFailedError):
                         raise record
                     schedule.finish(cell)
                     done(cell, record)

@@ -12,7 +12,7 @@ from manifests.engine import EngineConfig
 from manifests.errors import UserError, from_pydantic
 
 _ENGINES: dict[str, dict[str, str]] = {
-    "script": {"bank": "pipeline.writers.bank:BankConfig"},
+    "script": {"bank": "pipeline.writers.bank:BankConfig", "openai": "pipeline.writers.openai:OpenAIConfig"},
     "speaker": {"kokoro": "synthesis.kokoro:KokoroConfig", "tone": "synthesis.tone:ToneConfig"},
     "recognizer": {
         "pocketsphinx": "annotators.pocketsphinx:PocketsphinxConfig",

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any
 
-from manifests.errors import UserError
+from manifests.errors import UserError, WorkFailedError
 from manifests.files import writing
 from manifests.ledger import CellRecord, Ledger
 from manifests.run import RunManifest, load_run
@@ -102,7 +102,7 @@ class RayRunner:
         self.deadline_s = deadline_s
         self.runner: Runner | None = None
 
-    def do(self, job: Job) -> CellRecord | ShardRecord | UserError:
+    def do(self, job: Job) -> CellRecord | ShardRecord | UserError | WorkFailedError:
         """Make one cell or shard. A hang, even one that holds the interpreter lock, ends this process."""
         folder = self.run / "logs"
         folder.mkdir(exist_ok=True)
@@ -114,7 +114,7 @@ class RayRunner:
                         self.runner = Runner(self.run, loading=self._loading)
                 self._arm(self.deadline_s)
                 return self.runner.do(job)
-            except UserError as error:
+            except (UserError, WorkFailedError) as error:
                 return error
             finally:
                 faulthandler.cancel_dump_traceback_later()

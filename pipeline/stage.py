@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -30,6 +30,15 @@ class Worker(Protocol):
         A row's result depends on that row alone. A row that failed is quarantined; an exception for a whole batch
         makes the caller halve it, down to the row that fails.
         """
+        ...
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """A worker, or its engine, that counts what it spends."""
+
+    def take_metrics(self) -> dict[str, Any]:
+        """What was spent since this was last called, for the cell's record."""
         ...
 
 

@@ -15,6 +15,7 @@ from manifests.run import load_run
 from pipeline.dag import build_dag
 from pipeline.events import last_events
 from pipeline.grid import Grid
+from pipeline.llm.spent import asked_llm
 from pipeline.lock import STALE_S, read_lock
 from pipeline.select import load_statistics
 from pipeline.topup import shortages, with_topup
@@ -36,6 +37,7 @@ class Status:
     short: tuple[str, ...]
     shards: str
     events: list[dict[str, Any]]
+    asked_llm: dict[str, float]
 
 
 def status(run: Path) -> Status:
@@ -49,6 +51,7 @@ def status(run: Path) -> Status:
     dag = with_topup(build_dag(load_run(run / "run.yaml"), run / "run.yaml"), run)
     grid = Grid.open(dag, run)
     plan, total = grid.plan, dag.planner.num_parts
+    spent = asked_llm(cells["script"] for cells in grid.records.values() if "script" in cells)
     stages, failures = [("plan", len(plan), total, 0)], Counter()
     if grid.references is not None:
         takes = list(grid.references.records.values())
@@ -68,7 +71,7 @@ def status(run: Path) -> Status:
         short = tuple(map(str, shortages(dag.planner, statistics)))
     state, why = _state(run, finished)
     worst = dict(failures.most_common(10))
-    return Status(state, why, tuple(stages), worst, funnel, texts, short, str(shards), last_events(run))
+    return Status(state, why, tuple(stages), worst, funnel, texts, short, str(shards), last_events(run), spent)
 
 
 def _state(run: Path, finished: bool) -> tuple[str, str]:

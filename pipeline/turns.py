@@ -6,6 +6,7 @@ both members have as many turns and say the same in all of them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -96,7 +97,9 @@ class Turns:
         for turn, item in enumerate(said, 1):
             before = rows[-1]
             heard = {family: before[family] for family in before["cues"]}
-            earlier.append({"followup": before["followup"], "cues": heard, "intensity": before["intensity"]})
+            contrast = json.loads(before["contrast"])
+            kept = {"followup": before["followup"], "intensity": before["intensity"]}
+            earlier.append({**kept, "cues": heard, "contrast": contrast})
             labels = {"emotion": "neutral", "event": NONE} | ours[turn]
             known = present(theirs[turn]) if first["contrast"] != "{}" else {}
             rows.append({

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,7 +82,8 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    llm = "" if os.environ.get("ECHAT_TEST_LLM") else " a real language model behind a server (make test-llm),"
     terminalreporter.write_line(
-        "not exercised here: GPUs, Ray on several machines, Beam runners other than the in-process one,"
+        f"not exercised here:{llm} GPUs, Ray on several machines, Beam runners other than the in-process one,"
         " weights from a model hub"
     )

@@ -31,7 +31,7 @@ class Plan(Stage):
     planner: Planner
 
     name = "plan"
-    version = 3
+    version = 4
     reads = ()
     writes = schema.PLAN
 

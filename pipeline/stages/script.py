@@ -9,7 +9,7 @@ from typing import Any
 from manifests import schema
 from manifests.spoken import VERSION as SPOKEN
 from manifests.spoken import spoken
-from pipeline.stage import EngineStage, Row
+from pipeline.stage import EngineStage, Metered, Row
 from pipeline.writers.base import ScriptConfig, Writer
 
 
@@ -48,6 +48,10 @@ class ScriptWorker:
     def process(self, rows: Sequence[Row]) -> list[dict[str, Any] | Exception]:
         """See `Worker.process`."""
         return [_spoken(row, out) for row, out in zip(rows, self.writer.write(rows), strict=True)]
+
+    def take_metrics(self) -> dict[str, Any]:
+        """What the writer spent since last time, if it counts."""
+        return self.writer.take_metrics() if isinstance(self.writer, Metered) else {}
 
 
 def _spoken(row: Row, out: dict[str, Any] | Exception) -> dict[str, Any] | Exception:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,16 @@ class Writer(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Asks:
+    """What a run will ask a language model, about; `cost` in the currency of the manifest's prices."""
+
+    requests: float
+    prompt_tokens: float
+    completion_tokens: float
+    cost: float
+
+
 class ScriptConfig(EngineConfig):
     """Config of a writer; every one starts from the scenario bank, which the plan is drawn from."""
 
@@ -30,6 +41,7 @@ class ScriptConfig(EngineConfig):
     openers: Path | None = unkeyed(None, "Set from plan.openers; likewise.")
     followups: Path | None = unkeyed(None, "Set from plan.followups; likewise.")
     several_turns: bool = unkeyed(False, "Set from plan.turns: whether the bank has follow-ups.")
+    home: Path | None = unkeyed(None, "Set to the manifest's folder; in a worker that is the run's.")
 
     @cached_property
     def bank(self) -> ScenarioBank:
@@ -40,6 +52,14 @@ class ScriptConfig(EngineConfig):
     def batch_rows(self) -> int:
         """Rows that `write` is given at once."""
         return 1
+
+    def price(self, samples: Iterable[tuple[float, Sequence[Mapping[str, Any]]]]) -> Asks | None:
+        """What writing will take; None for a writer that asks nobody.
+
+        Args:
+            samples: Some rows of the plan, and how many rows each of them stands for.
+        """
+        return None
 
     def open(self) -> Writer:
         raise NotImplementedError

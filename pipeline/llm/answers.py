@@ -1,0 +1,178 @@
+"""What an answer must be: one JSON object of a known form, with text that a voice can speak.
+
+Whatever a model returns is data. What does not fit is refused with a reason, which the model gets to read once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from manifests.errors import UserError, dotted
+from manifests.labels import REPLY_EMOTIONS, canonical
+
+MAX_CHARS = {
+    "en": {"query": 300, "reply": 420, "think": 1000},
+    "zh": {"query": 80, "reply": 120, "think": 300},
+}
+"""Longest texts in characters by language: what is spoken is to last 30 s at most."""
+
+_MARKUP = frozenset("<>{}[]*`|\\^~_#")
+_BAD_CATEGORIES = {
+    "Cc": "control character", "Cf": "invisible mark", "Cs": "half character", "Co": "private character",
+    "Cn": "unknown character", "Zl": "line break", "Zp": "line break", "So": "symbol that nobody can speak",
+}  # fmt: skip
+_CHINESE = re.compile(r"[\u4e00-\u9fff]")
+_ASSISTANTS = re.compile(
+    r"\b(?:chat ?gpt|openai|anthropic|deepseek|qwen|copilot|alexa|siri|google assistant|cortana|as an ai|"
+    r"(?:ai|large) language model|i am an ai|i'm an ai)\b"
+    r"|语言模型|通义千问|文心一言|豆包|小爱同学|作为(?:一个|一名)?(?:人工智能|AI)",
+    re.IGNORECASE,
+)
+_REFUSAL = re.compile(
+    r"^\W*(?:i(?:'m| am) sorry,? but i (?:can ?not|can't)|i (?:can ?not|can't|am unable to|won't) "
+    r"(?:help|assist|comply|answer|provide|fulfil)|(?:很)?抱歉，?我(?:无法|不能)|我(?:无法|不能)(?:提供|协助|回答|帮助))",
+    re.IGNORECASE,
+)
+
+
+class BadAnswerError(ValueError):
+    """An answer that no row can use; the message says why."""
+
+
+def speakable(text: str) -> str:
+    """A text without blanks around it, if a voice can speak it.
+
+    Raises:
+        ValueError: It has no letters, or something that is no plain text.
+    """
+    text = text.strip()
+    if not any(char.isalpha() for char in text):
+        raise ValueError("has no letters to speak")
+    for char in text:
+        kind = _BAD_CATEGORIES.get(unicodedata.category(char))
+        if kind:
+            raise ValueError(f"has the {kind} U+{ord(char):04X}; keep to plain words on one line")
+        if char in _MARKUP:
+            raise ValueError(f"has the mark {char!r}; keep to plain words without tags, markup or stage directions")
+    if "://" in text or "www." in text.lower():
+        raise ValueError("has a web address")
+    return text
+
+
+def _of_assistant(text: str) -> str:
+    found = _ASSISTANTS.search(text)
+    if found:
+        raise ValueError(f"speaks of {found[0]!r}; speak as yourself")
+    if _REFUSAL.search(text):
+        raise ValueError("refuses to answer; reply kindly instead")
+    return text
+
+
+def _emotion(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        found = canonical("reply_emotion", value[:40])
+    except UserError:
+        found = ""
+    if found not in REPLY_EMOTIONS:
+        raise ValueError(f"is none of {', '.join(REPLY_EMOTIONS)}")
+    return found
+
+
+Speakable = Annotated[str, AfterValidator(speakable)]
+
+
+class Form(BaseModel):
+    """Base of the forms; what else stands in an answer is dropped."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class QueryForm(Form):
+    """What the user says."""
+
+    query: Speakable
+
+
+class ReplyForm(Form):
+    """The reply and how it is spoken."""
+
+    reply: Annotated[Speakable, AfterValidator(_of_assistant)]
+    reply_emotion: Annotated[str, BeforeValidator(_emotion)]
+
+
+class ThinkForm(Form):
+    """The think text."""
+
+    think: Speakable
+
+
+class ScoreForm(Form):
+    """A judge's score."""
+
+    score: int = Field(ge=1, le=5)
+    reason: str = ""
+
+    @property
+    def share(self) -> float:
+        """The score from 0 to 1."""
+        return (self.score - 1) / 4
+
+
+T = TypeVar("T", bound=Form)
+
+
+def in_language(text: str, language: str) -> None:
+    """Refuse a text that is plainly in another language.
+
+    Raises:
+        BadAnswerError: As said.
+    """
+    letters = [char for char in text if char.isalpha()]
+    chinese = len(_CHINESE.findall(text))
+    if language == "zh" and not chinese:
+        raise BadAnswerError("has no Chinese characters; write in Chinese")
+    if language == "en" and sum(char.isascii() for char in letters) < 0.8 * len(letters):
+        raise BadAnswerError("is not in English; write in English")
+
+
+def read_answer(form: type[T], text: str, finish: str) -> T:
+    """Check an answer.
+
+    Raises:
+        BadAnswerError: It is no object of the form; the message says why in a sentence that a model can mend it by.
+    """
+    document = _object(text, finish)
+    try:
+        return form.model_validate(document)
+    except ValidationError as error:
+        problems = [f"{dotted(item['loc']) or 'the object'} {_reason(item)}" for item in error.errors()]
+        raise BadAnswerError("; ".join(problems)[:400]) from None
+
+
+def _reason(item: Any) -> str:
+    if item["type"] == "missing":
+        return "is missing"
+    message = item["msg"].removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+def _object(text: str, finish: str) -> dict[str, Any]:
+    """The JSON object of an answer, which models like to wrap in words or fences."""
+    text = text.rpartition("</think>")[2]  # of models that reason aloud
+    start = text.find("{")
+    if start < 0:
+        raise BadAnswerError("the answer holds no JSON object" if text.strip() else "the answer is empty")
+    try:
+        document, _ = json.JSONDecoder().raw_decode(text, start)
+    except (ValueError, RecursionError) as error:
+        cut = "; it was cut off at max_tokens, so be brief" if finish == "length" else ""
+        reason = getattr(error, "msg", "too deeply nested")
+        raise BadAnswerError(f"the answer is not valid JSON ({reason}){cut}") from None
+    return document
