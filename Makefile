@@ -6,7 +6,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check install --quiet
 TORCH  ?= torch==2.13.0
 OUT    ?= runs/demo
 
-.PHONY: setup demo test test-llm lint bench clean
+.PHONY: setup demo test test-llm lint bench screenshots clean
 
 setup: $(VENV)/.installed
 
@@ -23,9 +23,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 demo: setup
 	$(BIN)/echat build demo --out $(OUT)
 	$(BIN)/echat verify $(OUT)
+	$(BIN)/echat report $(OUT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 
 # A run against a real server with a real, tiny model: minutes on two cores.
 test-llm: $(VENV)/.installed-llm
@@ -43,6 +44,10 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/grid_efficiency.py
+
+screenshots: $(VENV)/.installed-dev
+	$(BIN)/echat report $(OUT)
+	$(BIN)/python docs/screenshots.py $(OUT)/report/index.html
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -8,6 +8,7 @@ import unicodedata
 from manifests.spoken import spoken
 
 _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\uff07": "'"})
+_PASSES = 4
 _OUTER_APOSTROPHE = re.compile(r"(?<!\w)'+|'+(?!\w)")
 _HAN = re.compile(r"([\u3400-\u9fff\uf900-\ufaff])")
 
@@ -27,6 +28,14 @@ def normalise(text: str, language: str) -> str:
     Returns:
         Words separated by single blanks; empty when the text has none.
     """
+    for _ in range(_PASSES):  # folding may lay open a number, as that of a fraction in one character
+        before, text = text, _words(text, language)
+        if text == before:
+            break
+    return text
+
+
+def _words(text: str, language: str) -> str:
     text = unicodedata.normalize("NFKC", spoken(text, language)).translate(_APOSTROPHES).lower()
     text = "".join(c if c == "'" or unicodedata.category(c)[0] in "LMN" else " " for c in text)
     text = _OUTER_APOSTROPHE.sub(" ", text)

@@ -1,8 +1,8 @@
 """Throughput of LLM-written scripts: the stage `script` against a server that answers after 200 ms, 32 at once.
 
 Claims: 2,000 rows take less than 1.2 x the ideal time (requests x 0.2 s / 32), and memory is flat: 2,000 rows peak at
-no more than 1.1 x what 500 take. The server is a process of its own and answers at once, but for the wait. Cells are made
-and committed as in a build, inline; planning is not counted.
+no more than 1.1 x what 500 take. The server is a process of its own and answers at once, but for the wait. Cells are
+made and committed as in a build, inline; planning is not counted.
 
     python benchmarks/script_throughput.py [--rows 500 2000] [--latency 0.2] [--concurrency 32]
 """

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from manifests.errors import UserError, from_pydantic
 from manifests.followups import FollowUp, FollowUps, load_followups
+from manifests.ids import seed_of
 from manifests.labels import CUES, NONE, REPLY_EMOTIONS, SPLITS
 from manifests.texts import (
     MAX_TEXT,
@@ -243,6 +244,8 @@ class ScenarioBank(BaseModel):
             if value != NONE and value not in CUES[family]:
                 raise UserError(f"{value!r} is not a label of {family}: use one of {', '.join(CUES[family])}")
         families = [family for family in OPENER_ORDER if cues.get(family, NONE) != NONE]
+        if cues.get("age") == "child" and "gender" in families:
+            families.remove("gender")  # nobody says "ma'am" to a child
         for family in _DROP_ORDER:
             if len(families) > MAX_OPENERS and family in families:
                 families.remove(family)
@@ -286,7 +289,7 @@ class ScenarioBank(BaseModel):
             earlier: The cues of the turns before, in order; at least one.
             cues: Those of this turn.
             draw: A number of the dialogue, the same in all of its turns, so that no opener of a cue comes twice
-                while there are enough.
+                while there are enough, whatever other cues come and go.
 
         Returns:
             As `compose` does.
@@ -295,8 +298,7 @@ class ScenarioBank(BaseModel):
         sentences = []
         for family, value in self._named(cues):
             openers = self.followups.continuing(family, value, earlier)
-            draw, digit = divmod(draw, len(openers))
-            sentences.append(openers[(digit + len(earlier)) % len(openers)])
+            sentences.append(openers[(seed_of("continuing", draw, family) + len(earlier)) % len(openers)])
         sentences.append(followup.reply_text(_core(cues)))
         return self._joined(sentences), self._spoken(cues)
 

@@ -21,6 +21,7 @@ from pydantic import (
 
 from manifests.errors import UserError, from_pydantic
 from manifests.labels import CUES, HEARD, LANGUAGES, SPLITS, TASKS, family_of, slots
+from manifests.textconfig import TextConfig
 from manifests.yamlfile import load_yaml
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
@@ -184,6 +185,8 @@ class SelectConfig(Strict):
     """Least number of them recognised as a label, to choose that label's threshold on."""
     thresholds: Path | None = None
     """Frozen thresholds of an earlier run (`echat calibrate thresholds`); nothing is calibrated then."""
+    text: TextConfig = TextConfig()
+    """What the words must be like, and which dialogues are duplicates of each other."""
 
     @model_validator(mode="after")
     def _sense(self) -> SelectConfig:
@@ -310,7 +313,7 @@ class RunManifest(Strict):
 
 def shipped_runs() -> dict[str, Path]:
     """The run manifests that ship, by name."""
-    return {Path(str(path)).stem: Path(str(path)) for path in (files("manifests") / "runs").iterdir()}
+    return {Path(str(path)).stem: Path(str(path)).resolve() for path in (files("manifests") / "runs").iterdir()}
 
 
 def load_run(file: Path) -> RunManifest:
@@ -318,9 +321,9 @@ def load_run(file: Path) -> RunManifest:
 
     Paths inside it are relative to the file. Raises `UserError` with file, key path and what is allowed.
     """
-    shipped = not file.is_file() and str(file) in shipped_runs()
-    if shipped:
-        file = shipped_runs()[str(file)]
+    if not file.is_file():
+        file = shipped_runs().get(str(file), file)
+    shipped = file.resolve() in shipped_runs().values()
     document = load_yaml(file)
     if not isinstance(document, dict):
         raise UserError(f"{file}: a run manifest is a mapping of keys, not {type(document).__name__}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import cli_calibrate, cli_ingest, cli_model, cli_plan
+from pipeline import cli_calibrate, cli_ingest, cli_model, cli_plan, cli_publish, cli_report
 from pipeline.console import (
     Folder,
     Json,
@@ -39,6 +39,8 @@ app = typer.Typer(
 app.add_typer(cli_calibrate.app, name="calibrate")
 app.add_typer(cli_ingest.app, name="ingest")
 app.command()(cli_plan.plan)
+app.command()(cli_report.report)
+app.command()(cli_publish.publish)
 app.command()(cli_model.train)
 app.command()(cli_model.generate)
 
@@ -171,13 +173,17 @@ def status(run: Folder, as_json: Json = False, verbose: Verbose = False) -> None
         if state.funnel:
             parts = " + ".join(f"{state.funnel.get(name, 0)} {name}" for name in ("kept", "rejected", "quarantined"))
             show(f"{sum(state.funnel.values())} planned = {parts}; shards: {state.shards}")
+        for language, shares in state.texts.items():
+            show(f"texts in {language}: {', '.join(f'{name} {share:g}' for name, share in shares.items())}")
         if state.short:
             show(f"fewer kept than asked: {', '.join(state.short)}; build --top-up fills the rest")
 
 
 @app.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder, or a folder of shards.")],
+    folder: Annotated[
+        str, typer.Argument(metavar="DIR|URL", help="Run folder, folder of shards, or where a set was published.")
+    ],
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -185,7 +191,12 @@ def verify(
     with sentences(verbose):
         from pipeline.verify import verify as run_verify
 
-        findings = run_verify(folder)
+        if "://" in folder:
+            from pipeline.publish.upload import verify_remote
+
+            findings = list(verify_remote(folder))
+        else:
+            findings = run_verify(Path(folder))
         if as_json:
             show_json([vars(finding) for finding in findings])
         else:

@@ -68,7 +68,7 @@ def annotators(
         load_plugins(tuple(plugin or ()), "--plugin")
         names = [name.strip() for name in speakers.split(",") if name.strip()] if speakers is not None else None
         request = Request(data, corpus, names, chosen, enrol, seed, retrain is not None)
-        document, slots = calibrate(request, _progress)
+        document, slots = calibrate(request, progress)
         if as_json:
             show_json(document)
         else:
@@ -102,7 +102,7 @@ def _write_calibration(document: dict[str, Any], slots: Sequence[str], out: Path
         show(f"wrote {out / 'calibration.json'} and a PNG for each annotator")
 
 
-def _progress(what: str, items: Sequence[Any]) -> Iterable[Any]:
+def progress(what: str, items: Sequence[Any]) -> Iterable[Any]:
     """Passes items on, with a bar on standard error where that is a terminal."""
     if not sys.stderr.isatty():
         return items

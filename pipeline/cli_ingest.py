@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli_calibrate import progress
 from pipeline.console import Json, Verbose, sentences, show, show_json, show_table
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Bring in recordings of your own.")
@@ -15,6 +16,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Bring in re
 Source = Annotated[Path, typer.Argument(metavar="SRC", help="Folder of the corpus, as its publisher lays it out.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")]
 Licence = Annotated[str, typer.Option("--licence", help="Of the recordings, as their publisher states it.")]
+Consent = Annotated[str, typer.Option("--consent", help="What the speakers have agreed to.")]
 
 _LAYOUTS = {
     "csv": "A table of your own (labels.csv, .tsv or .jsonl) beside audio files.",
@@ -42,7 +44,7 @@ def _command(name: str) -> Callable[..., None]:
         source: Source,
         out: Out,
         licence: Licence,
-        consent: Annotated[str, typer.Option("--consent", help="What the speakers have agreed to.")],
+        consent: Consent,
         corpus: Annotated[str, typer.Option("--name", help="Of the corpus, if not the usual one.")] = "",
         language: Annotated[str, typer.Option("--language", help="Of texts that do not say theirs: de.")] = "",
         rate: Annotated[int | None, typer.Option("--rate", metavar="HZ", help="Resample; else as it is.")] = None,
@@ -52,6 +54,7 @@ def _command(name: str) -> Callable[..., None]:
         as_json: Json = False,
         verbose: Verbose = False,
     ) -> None:
+
         with sentences(verbose):
             from pipeline.ingest.writer import Request, adapter_of, ingest
 
@@ -73,14 +76,19 @@ for _name in _LAYOUTS:
 def _print_report(report: dict[str, Any], out: Path) -> None:
     rows = [(family, label, count) for family, labels in report["labels"].items() for label, count in labels.items()]
     title = f"{report['name']}: {report['recordings']:,} recordings of {len(report['speakers']):,} speakers"
-    show_table(f"{title}, {report['seconds'] / 60:,.1f} minutes", ["family", "label", "recordings"], rows)
+    show(f"{title}, {report['seconds'] / 60:,.1f} minutes")
+    show_table("", ["family", "label", "recordings"], rows)
     for family, spelled in report["unmapped"].items():
         said = ", ".join(f"{label} ({count:,})" for label, count in spelled.items())
         show(f"  {family}: none of our labels, kept without one: {said}")
     for change, count in report["changed"].items():
         show(f"  {count:,} changed: {change}")
+    if report["unread_columns"]:
+        show(f"  columns that are not read: {', '.join(report['unread_columns'])}")
     if report["without_text"]:
         show(f"  {report['without_text']:,} have no text and cannot be queries of a run")
+    if report["more_text_than_time"]:
+        show(f"  {report['more_text_than_time']:,} have more text than can be said in their time: is their sound cut?")
     for reason, left in report["rejected"].items():
         show(f"  {left['rows']:,} left out: {reason} ({', '.join(left['first'][:3])})")
     if not report["publish"]:
@@ -93,16 +101,18 @@ def events(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder laid out as ESC-50, VocalSound or by event.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make, for speak_query.events.")],
     licence: Licence,
+    consent: Consent,
     collection: Annotated[str, typer.Option("--source", help="Name or address of the collection.")] = "",
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Vocal sound events for the synthetic queries: kept by event, split by speaker."""
+
     with sentences(verbose):
         from manifests.labels import SPLITS
         from pipeline.ingest.events import ingest_events
 
-        report = ingest_events(source, out, licence, collection)
+        report = ingest_events(source, out, licence, collection, consent)
         if as_json:
             show_json(report)
             return
@@ -116,3 +126,75 @@ def events(
         for reason, left in report["rejected"].items():
             show(f"  {left['files']} left out: {reason}")
         show(f"use them with speak_query: {{engine: kokoro, events: {out}}}")
+
+
+@app.command()
+def voices(
+    corpora: Annotated[list[Path], typer.Argument(metavar="CORPUS...", help="Folders that echat ingest made.")],
+    out: Out,
+    gates: Annotated[Path | None, typer.Option("--gates", metavar="FILE", help="YAML with gates of your own.")] = None,
+    seconds: Annotated[str | None, typer.Option(metavar="MIN,MAX", help="Shortest and longest prompt [3,12].")] = None,
+    snr: Annotated[float | None, typer.Option(metavar="DB", help="Least signal-to-noise ratio [20].")] = None,
+    mos: Annotated[float | None, typer.Option(metavar="SCORE", help="Least overall DNSMOS [2.8].")] = None,
+    one_speaker: Annotated[
+        float | None, typer.Option(metavar="P", help="Least probability of one voice [0.5].")
+    ] = None,
+    wer: Annotated[float | None, typer.Option(metavar="RATE", help="Most word errors of the transcript [0.3].")] = None,
+    off: Annotated[str, typer.Option(metavar="GATE,...", help="Gates to switch off: mos,emotion.")] = "",
+    require: Annotated[str, typer.Option(metavar="GATE,...", help="Leave out clips that these cannot ask.")] = "",
+    retrain: Annotated[
+        str, typer.Option(metavar="FAMILY,...", help="Train these annotators on the corpus first.")
+    ] = "",
+    per_label: Annotated[int | None, typer.Option(metavar="N", help="Prompts a speaker and emotion [3].")] = None,
+    language: Annotated[str | None, typer.Option(help="That the voices are to speak; else the prompt's.")] = None,
+    age: Annotated[str | None, typer.Option(help="Of speakers of whom the corpus does not say it.")] = None,
+    alone: Annotated[
+        bool, typer.Option("--alone/--first", help="Ask every gate, or stop at the first failure.")
+    ] = True,
+    memory: Annotated[Path | None, typer.Option(metavar="FILE", help="Remembers what was heard: quick again.")] = None,
+    plugin: Annotated[list[str] | None, typer.Option(metavar="MODULE", help="Registers engines of your own.")] = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Reference prompts for zero-shot speakers: a bank of voices, and a page to listen to it."""
+
+    with sentences(verbose):
+        from pipeline.voicebank.config import changes_of, load_config
+        from pipeline.voicebank.make import make_bank
+        from pipeline.voicebank.memory import Memory
+
+        stated = {
+            "seconds": seconds, "snr_db_min": snr, "mos_min": mos, "one_speaker_min": one_speaker, "wer_max": wer,
+            "per_label": per_label, "language": language, "age": age, "require": require, "retrain": retrain,
+            "plugins": plugin, "alone": None if alone else False,
+        }  # fmt: skip
+        config = load_config(gates, changes_of(stated, off))
+        report = make_bank(corpora, out, config, gates or "ingest voices", Memory(memory), progress)
+        if as_json:
+            show_json(report)
+        else:
+            _print_bank(report, out)
+
+
+def _print_bank(report: dict[str, Any], out: Path) -> None:
+    alone = report["config"]["alone"]
+    keys = ("passed", "not_applicable", "failed")
+    rows = [
+        (name, gate["entered"], *(gate[key] for key in keys), *(gate["alone"][key] if alone else "-" for key in keys))
+        for name, gate in report["gates"].items()
+    ]
+    headers = ["gate", "entered", "passed", "not applicable", "failed", "alone: passed", "not applicable", "failed"]
+    show(f"{report['through']:,} of {report['clips']:,} clips passed all gates")
+    show_table("", headers, rows)
+    for name, gate in report["gates"].items():
+        for reason, lost in gate["failed_for"].items():
+            show(f"  {name}: {lost['clips']:,} failed: {reason}")
+        for reason, count in gate["not_applicable_for"].items():
+            show(f"  {name}: {count:,} not asked: {reason}")
+    if report["off"]:
+        show(f"  switched off: {', '.join(report['off'])}")
+    show(f"  {report['beyond_per_label']:,} left out for better ones of the same speaker and emotion")
+    splits = ", ".join(f"{count:,} {split}" for split, count in report["splits"].items())
+    show(f"{report['prompts']:,} prompts of {report['voices']:,} voices ({splits}): {out}, listen to {out}/listen.html")
+    if not report["publish"]:
+        show("  not to be published: it holds recordings that may not be passed on")

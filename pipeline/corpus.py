@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from manifests.errors import UserError, from_pydantic
-from manifests.labels import HEARD, NONE, canonical
+from manifests.ids import seed_of
+from manifests.labels import HEARD, NONE, SPLITS, canonical
 
 LABELS, ABOUT, AUDIO = "labels.csv", "corpus.yaml", "audio"
 FORMAT = 1
@@ -32,6 +33,9 @@ COLUMNS = (
     "original_speakers", "split", "source_file", "changed",
 )  # fmt: skip
 """Of the `labels.csv` that it writes: our labels and the corpus' own, and what was changed in the sound."""
+
+
+_KEPT = ("text", "translation", "language", "split", "sha256", "source_file")
 
 
 class About(BaseModel):
@@ -62,9 +66,11 @@ class CorpusClip:
         labels: By family, canonical; a family whose label is empty or none of ours has no key.
         unknown: By family, labels that are none of ours, as they are spelled there.
         text: What is said, or empty.
+        translation: The same in English, or empty.
         language: Of the text, or empty.
         split: Of the corpus itself, or empty.
         sha256: Of the file, where `echat ingest` wrote it.
+        source_file: Likewise, its name in the corpus as published.
         seconds: Likewise; 0 where it is not known.
     """
 
@@ -74,9 +80,11 @@ class CorpusClip:
     labels: dict[str, str]
     unknown: dict[str, str] = field(default_factory=dict)
     text: str = ""
+    translation: str = ""
     language: str = ""
     split: str = ""
     sha256: str = ""
+    source_file: str = ""
     seconds: float = 0.0
 
 
@@ -216,7 +224,7 @@ def _clip(table: Path, line: int, row: dict[str, str | None]) -> CorpusClip:
             unknown[family] = text or original
         elif value != NONE or (family == "event" and text):
             labels[family] = value
-    known = {name: (row.get(name) or "").strip() for name in ("text", "language", "split", "sha256")}
+    known = {name: (row.get(name) or "").strip() for name in _KEPT}
     return CorpusClip(
         file, table.parent / file, speaker, labels, unknown, **known, seconds=_seconds(row.get("seconds") or "")
     )
@@ -235,6 +243,24 @@ def _canonical(family: str, text: str) -> str | None:
         return canonical(family, text)
     except UserError:
         return None
+
+
+def split_of(speaker: str, shares: Mapping[str, float]) -> str:
+    """The split of a speaker whose corpus does not say it: the same wherever he is used.
+
+    Args:
+        speaker: `corpus:speaker`.
+        shares: Of the splits; they sum to 1.
+    """
+    draw, drawn = seed_of("real split", speaker) / 2**63, ""
+    for split in SPLITS:
+        share = shares.get(split, 0.0)
+        if share:
+            drawn = split
+            if draw < share:
+                break
+        draw -= share
+    return drawn
 
 
 def read_clip(clip: CorpusClip) -> tuple[np.ndarray, int]:

@@ -122,12 +122,12 @@ def enrol(corpus: Corpus, clips: Sequence[CorpusClip], number: int, seed: int) -
         mine = [clip for clip in clips if clip.speaker == speaker]
         count = min(number, len(mine) // 2)
         if count >= _FEWEST:
-            chosen[speaker] = tuple(_in_turn(mine, seed)[:count])
+            chosen[speaker] = tuple(in_turn(mine, seed)[:count])
     return Enrolment(number, seed, chosen)
 
 
-def _in_turn(clips: Sequence[CorpusClip], seed: int) -> list[CorpusClip]:
-    """Clips of one speaker, one of each emotion in turn; those of emotions that are none of ours come last."""
+def in_turn(clips: Sequence[CorpusClip], seed: int) -> list[CorpusClip]:
+    """Clips of one speaker in a drawn order, one of each emotion in turn; those of emotions not ours come last."""
     order = sorted(clips, key=lambda clip: (seed_of("enrol", seed, clip.file), clip.file))
     groups: dict[str, list[CorpusClip]] = {}
     for clip in order:

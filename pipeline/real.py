@@ -3,7 +3,8 @@
 Of the rows of a (task, label) cell a share is real, by their number, as pairs are; the r-th real row takes the r-th of
 the recordings with that label, in an order that the run's seed draws, neutral or unlabelled emotions first where the
 cell is about none. So no recording stands twice in a cell, and a larger plan contains the smaller one. The split is the
-speaker's: the one that the corpus states, or else drawn from his name.
+speaker's: the one that the corpus states, or else drawn from his name alone (`pipeline.corpus.split_of`), so that it is
+the same in every run and in the bank of voices that `echat ingest voices` makes of the corpus.
 
 The labels and texts of all recordings are held in memory (about 1 kB each); their sound stays where it is.
 """
@@ -19,11 +20,12 @@ from typing import Any
 from manifests.errors import UserError
 from manifests.files import sha256
 from manifests.ids import content_hash, seed_of
-from manifests.labels import CUES, NONE, SPLITS, TASKS
-from pipeline.corpus import AUDIO, LABELS, About, CorpusClip, read_about, read_corpus
+from manifests.labels import CUES, NONE, TASKS
+from pipeline.corpus import AUDIO, LABELS, About, CorpusClip, read_about, read_corpus, split_of
 
 SOURCE = "real"
 """`plan.source` of a row whose query is a recording."""
+_VERSION = 2  # of what is drawn below: raise it when the same corpora may give other rows
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class RealQueries:
     def identity(self) -> list[Any]:
         """What decides the rows, for the plan's key; where the corpora are is no part of it."""
         tables = [[name, sha256(path / LABELS)] for name, path in zip(self.abouts, self.folders, strict=True)]
-        return [self.share, list(self.tasks), tables]
+        return [_VERSION, self.share, list(self.tasks), tables]
 
     @cached_property
     def recordings(self) -> list[Recording]:
@@ -123,23 +125,11 @@ class RealQueries:
 
     def _recording(self, corpus: str, clip: CorpusClip) -> Recording | None:
         speaker = f"{corpus}:{clip.speaker}"
-        split = clip.split or self._drawn_split(speaker)
+        split = clip.split or split_of(speaker, self.splits)
         if not clip.text or not self.splits.get(split) or clip.labels.get("speakers") == "several":
             return None
         labels = {family: clip.labels.get(family, NONE) for family in CUES}
         return Recording(clip.sha256, speaker, split, clip.text, clip.language, labels)
-
-    def _drawn_split(self, speaker: str) -> str:
-        """The split of a speaker of whom the corpus does not say it."""
-        draw, drawn = seed_of("real split", self.seed, speaker) / 2**63, ""
-        for split in SPLITS:
-            share = self.splits.get(split, 0.0)
-            if share:
-                drawn = split
-                if draw < share:
-                    break
-            draw -= share
-        return drawn
 
     def unusable(self) -> int:
         """Recordings of the corpora that can be no query: without words, of several speakers, or twice there."""

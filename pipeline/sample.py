@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from manifests.ids import seed_of
-from manifests.labels import CUES
+from manifests.labels import CUES, NONE, family_of
 from manifests.think import render_tag
 from pipeline.real import SOURCE, corpus_of
+from pipeline.verdict import comparable
 
 if TYPE_CHECKING:
     from pipeline.dag import Dag
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _MOS = ("ovrl", "sig", "bak")
 UNMEASURED = -1.0
 """Stands in a shard's JSON, which has no nulls, for a score that was not measured: no score is negative."""
+AGREED_WER = 0.3
+"""Most word errors of a query whose words count as recognised, in tag-form think texts."""
 _QUALITY = ("speech_ratio", "speech_seconds", "lead_seconds", "clipped_ratio", "snr_db", "rms_dbfs")
 
 
@@ -89,9 +92,39 @@ def _turn(row: Mapping[str, Any], slots: Sequence[str], scored: bool) -> dict[st
             "codebook_size": row["tokenize.codebook_size"],
         },
         "think_text": row["script.think_text"],
-        "think_tag": render_tag(row["script.query_text"], requested, row["script.reply_emotion"]),
+        "think_tag": render_tag(_words(row), _agreed(row, slots), row["script.reply_emotion"]),
         "seeds": {stage: seed_of(name, turn, stage) for stage in ("script", "speak_query", "speak_reply")},
     }
+
+
+def _words(row: Mapping[str, Any]) -> str | None:
+    """The words of a query that were recognised: those of its text, or None where too many were heard otherwise.
+
+    A recognizer's slips are not what anybody said, so its own words stand nowhere. Of a recording that it has no
+    language for, the words are those that the corpus states.
+    """
+    errors = row["transcribe.query_wer"]
+    if errors is None:
+        return row["script.query_text"] if row["plan.source"] == SOURCE else None
+    return row["script.query_text"] if errors <= AGREED_WER else None
+
+
+def _agreed(row: Mapping[str, Any], slots: Sequence[str]) -> dict[str, str | None]:
+    """The labels of a query that were asked for and heard, by every annotator of the family and at least one.
+
+    Labels of a recording are people's and stand; that it has no event is only known where an annotator heard none.
+    """
+    known: dict[str, str | None] = {}
+    for family in CUES:
+        asked = row[f"plan.{family}"]
+        heard = [row[f"annotate.heard_{slot}"] for slot in slots if family_of(slot) == family]
+        agreed = bool(heard) and all(label == asked for label in heard)
+        if row["plan.source"] == SOURCE:
+            stands = asked != NONE or (family == "event" and agreed)
+        else:
+            stands = agreed and comparable(row, family)
+        known[family] = asked if stands else None
+    return known
 
 
 def _utterance(row: Mapping[str, Any], role: str, scored: bool) -> dict[str, Any]:

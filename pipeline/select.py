@@ -13,8 +13,7 @@ import json
 import os
 import shutil
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,16 @@ from manifests.files import fsync, temporary, write_atomic, writing
 from manifests.ids import canonical_json, content_hash
 from manifests.ledger import CellRecord, Ledger
 from manifests.run import RunManifest
+from pipeline.duplicates import read_duplicates, write_duplicates
+from pipeline.hygiene import revision
 from pipeline.join import by_dialogue, join_rows
 from pipeline.stages.plan import pipeline_options
-from pipeline.thresholds import Thresholds, held_out, report, rules_of
-from pipeline.verdict import KEPT, Rules, comparable, judge, judged_columns, requested
+from pipeline.summary import Summary
+from pipeline.summary import label_of as label_of  # what others count by
+from pipeline.thresholds import Thresholds, report, rules_of
+from pipeline.verdict import KEPT, Rules, judge, judged_columns
 
-VERSION = 4
+VERSION = 5
 
 Records = Mapping[int, Mapping[str, CellRecord]]
 """Committed cells by part and stage; the stages in their order, for the first error of a row is the one named."""
@@ -44,6 +47,7 @@ def select_key(manifest: RunManifest, thresholds: str, records: Records) -> str:
     return content_hash(
         {
             "version": VERSION,
+            "words": revision(),
             "config": repr(config),  # a limit may be infinite, which JSON cannot say
             "slots": list(manifest.slots),
             "thresholds": thresholds,
@@ -52,87 +56,31 @@ def select_key(manifest: RunManifest, thresholds: str, records: Records) -> str:
     )
 
 
-def judge_part(item: tuple[int, list[CellRecord]], run: str, folder: str, rules: Rules) -> dict[str, Any]:
-    """Write the verdicts of one part and return its counts."""
+def judge_part(item: tuple[int, list[CellRecord]], run: str, folder: str, duplicates: str, rules: Rules) -> Summary:
+    """Write the verdicts of one part and return its counts; `duplicates` is the folder of `write_duplicates`."""
     part, records = item
     ledger = Ledger(Path(run))
     rows, errors = join_rows(ledger, records, judged_columns(rules))
+    copies = read_duplicates(Path(duplicates), part)
     out = []
-    counts: Counter[str] = Counter()
+    summary = Summary()
     for turns, error in by_dialogue(rows, errors):
-        verdict, reasons = judge(turns, error, rules)
+        verdict, reasons = judge(turns, error, rules, copies.get(turns[0]["id"], ()))
         first = turns[0]
         out.append({
             "id": first["id"], "split": first["plan.split"], "task": first["plan.task"],
             "num_turns": first["plan.num_turns"], "verdict": verdict, "reasons": reasons, "error": error,
         })  # fmt: skip
-        counts.update(tally(turns, verdict, reasons, error, rules))
+        summary.add(turns, verdict, reasons, error, rules)
     pq.write_table(pa.Table.from_pylist(out, schema.VERDICT), Path(folder) / f"part-{part:04d}.parquet")
-    return dict(counts)
+    return summary
 
 
-def tally(
-    turns: Sequence[Mapping[str, Any]], verdict: str, reasons: Sequence[str], error: str, rules: Rules
-) -> Iterator[str]:
-    """Names of the counters that one dialogue raises: JSON lists, so that any label is safe in them."""
-    first = turns[0]
-    yield json.dumps(["verdict", verdict])
-    yield json.dumps(["task", first["plan.task"], label_of(first), verdict])
-    yield json.dumps(["split", first["plan.split"], verdict])
-    yield json.dumps(["source", first["plan.source"], verdict])
-    for name in sorted({reason.split(" ", 1)[0] for reason in reasons}):
-        yield json.dumps(["reason", name])
-    if error:
-        yield json.dumps(["error", error])
-        return
-    # Agreement of the rows that the thresholds were chosen on flatters them; that of the rest does not.
-    chosen_on = first["plan.round"] == 0 and held_out(first["id"], rules.calibration_share)
-    for row in turns:
-        for name, column, *_ in rules.limits:
-            if row[column] is None:
-                yield json.dumps(["unmeasured", name])
-        for slot in rules.slots:
-            yield json.dumps(["heard", slot, requested(row, slot), row[f"annotate.heard_{slot}"]])
-        for slot in rules.judged:
-            heard = row[f"annotate.heard_{slot}"]
-            if comparable(row, slot, rules.config.agree_real) and row[f"annotate.heard_{slot}_p"] >= rules.least(
-                slot, heard
-            ):
-                agrees = "agree" if heard == requested(row, slot) else "disagree"
-                yield json.dumps(["agreement", slot, heard, "chosen_on" if chosen_on else "rest", agrees])
-
-
-def label_of(row: Mapping[str, Any]) -> str:
-    """The label that a dialogue counts for in its task, from its first row's plan."""
-    return "+".join(row[f"plan.{family}"] for family in row["plan.cues"]) or "neutral"
-
-
-def _merge(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
+def _merged(parts: Iterable[Summary]) -> Summary:
+    total = Summary()
     for part in parts:
-        total.update(part)
-    return dict(total)
-
-
-def statistics(counts: Mapping[str, int]) -> dict[str, Any]:
-    """Counters as a nested document: `{"verdict": {"kept": 40}, "task": {"emotion": {"sad": {...}}}}`.
-
-    `yield` has kept / planned of every task and label; `agreement` counts recognised labels at or above their
-    threshold.
-    """
-    names = ("verdict", "task", "split", "source", "unmeasured", "reason", "error", "heard", "agreement", "yield")
-    tree: dict[str, Any] = {name: {} for name in names}
-    for name in sorted(counts):
-        *path, last = json.loads(name)
-        node = tree
-        for key in path:
-            node = node.setdefault(key, {})
-        node[last] = counts[name]
-    for task, labels in tree["task"].items():
-        tree["yield"][task] = {
-            label: round(verdicts.get(KEPT, 0) / sum(verdicts.values()), 4) for label, verdicts in labels.items()
-        }
-    return tree
+        total.merge(part)
+    return total
 
 
 def run_select(ledger: Ledger, manifest: RunManifest, thresholds: Thresholds, records: Records) -> Path:
@@ -151,17 +99,21 @@ def run_select(ledger: Ledger, manifest: RunManifest, thresholds: Thresholds, re
 
         with writing(folder):
             spare = temporary(folder)
-            spare.mkdir(parents=True)
+            copies = spare / "duplicates"
+            copies.mkdir(parents=True)
+            rules, options = rules_of(manifest, thresholds), pipeline_options(manifest.executor.beam)
+            write_duplicates(ledger, records, rules, copies, options)
             items = [(part, list(records[part].values())) for part in sorted(records)]
-            with beam.Pipeline(options=pipeline_options(manifest.executor.beam)) as pipeline:
+            with beam.Pipeline(options=options) as pipeline:
                 _ = (
                     pipeline
                     | beam.Create(items)
                     | beam.Reshuffle()
-                    | "judge" >> beam.Map(judge_part, str(ledger.run), str(spare), rules_of(manifest, thresholds))
-                    | "sum" >> beam.CombineGlobally(_merge).without_defaults()
+                    | "judge" >> beam.Map(judge_part, str(ledger.run), str(spare), str(copies), rules)
+                    | "sum" >> beam.CombineGlobally(_merged).without_defaults()
                     | "write" >> beam.Map(_write_statistics, str(spare / "statistics.json"))
                 )
+            shutil.rmtree(copies)  # their reasons are in the verdicts
             for name, content in notes.items():
                 (spare / name).write_bytes(content)
             for path in spare.iterdir():
@@ -196,8 +148,8 @@ def set_aside(folder: Path) -> None:
         os.rename(folder, spare)
 
 
-def _write_statistics(counts: Mapping[str, int], path: str) -> None:
-    write_atomic(Path(path), canonical_json(statistics(counts)))
+def _write_statistics(summary: Summary, path: str) -> None:
+    write_atomic(Path(path), canonical_json(summary.document()))
 
 
 def point_current(root: Path, key: str) -> None:

@@ -25,13 +25,15 @@ from pipeline.verify import check_current
 @dataclass(frozen=True)
 class Status:
     """A run at one moment. `state` is running, finished, stopped or new; `why` says more; `short` are the labels of
-    which fewer dialogues were kept than asked for, once it is finished."""
+    which fewer dialogues were kept than asked for, and `texts` how much the kept texts repeat themselves, once it is
+    finished."""
 
     state: str
     why: str
     stages: tuple[tuple[str, int, int, int], ...]  # name, committed cells, all cells, quarantined rows
     failures: dict[str, int]
     funnel: dict[str, int]
+    texts: dict[str, dict[str, float]]
     short: tuple[str, ...]
     shards: str
     events: list[dict[str, Any]]
@@ -62,13 +64,14 @@ def status(run: Path) -> Status:
         stages.append((stage.name, len(records), total, sum(len(record.failures) for record in records)))
     shards = run / "shards" / "current"
     finished = not check_current(grid, run)
-    funnel, short = {}, ()
+    funnel, texts, short = {}, {}, ()
     if finished:
         statistics = load_statistics(run / "select" / "current")
-        funnel, short = statistics["verdict"], tuple(map(str, shortages(dag.planner, statistics)))
+        funnel, texts = statistics["verdict"], statistics["text"]
+        short = tuple(map(str, shortages(dag.planner, statistics)))
     state, why = _state(run, finished)
     worst = dict(failures.most_common(10))
-    return Status(state, why, tuple(stages), worst, funnel, short, str(shards), last_events(run), spent)
+    return Status(state, why, tuple(stages), worst, funnel, texts, short, str(shards), last_events(run), spent)
 
 
 def _state(run: Path, finished: bool) -> tuple[str, str]:

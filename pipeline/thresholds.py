@@ -13,7 +13,7 @@ counted part by part into a histogram of probabilities, so neither memory nor th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from manifests.ids import canonical_json, content_hash, seed_of
 from manifests.labels import family_of, heard_labels
 from manifests.ledger import CellRecord, Ledger
 from manifests.run import RunManifest, SelectConfig, load_run
+from manifests.textconfig import without_text_checks
 from pipeline.join import join_rows
 from pipeline.verdict import Rules, comparable, judged_slots, requested
 
@@ -160,12 +161,16 @@ def thresholds_of(dag: Dag, ledger: Ledger, parts: Iterable[Mapping[str, CellRec
 
 
 def early_rules(dag: Dag, run: Path) -> Rules:
-    """Rules for progress, before the thresholds of a build are known: the latest ones, or else the defaults."""
+    """Rules for progress, before the thresholds of a build are known: the latest ones, or else the defaults.
+
+    Texts are not checked, which would load a language detector into the driver.
+    """
     latest = dag.manifest.select.thresholds or run / "select" / "current" / "thresholds.json"
     try:
-        return rules_of(dag.manifest, read_thresholds(latest, dag))
+        rules = rules_of(dag.manifest, read_thresholds(latest, dag))
     except UserError:
-        return rules_of(dag.manifest, calibrate({}, dag))
+        rules = rules_of(dag.manifest, calibrate({}, dag))
+    return replace(rules, config=rules.config.model_copy(update={"text": without_text_checks()}))
 
 
 def count_part(

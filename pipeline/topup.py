@@ -20,8 +20,9 @@ from pipeline.dag import Dag
 from pipeline.join import join_rows
 from pipeline.planner import Planner
 from pipeline.real import SOURCE
-from pipeline.select import label_of, verdicts
+from pipeline.select import verdicts
 from pipeline.stages.plan import Plan
+from pipeline.summary import label_of
 from pipeline.verdict import KEPT, REJECTED
 
 LEAST_YIELD = 0.1

@@ -9,6 +9,7 @@ from typing import Any
 
 from manifests.labels import CUES, NONE, family_of
 from manifests.run import SelectConfig
+from pipeline.hygiene import COLUMNS, dialogue_reasons, turn_reasons
 from pipeline.real import SOURCE
 
 KEPT, REJECTED, QUARANTINED = "kept", "rejected", "quarantined"
@@ -76,10 +77,11 @@ def judged_slots(config: SelectConfig, slots: Sequence[str]) -> tuple[str, ...]:
 def judged_columns(rules: Rules) -> tuple[str, ...]:
     """Columns that a verdict is made of; never audio."""
     heard = [f"annotate.heard_{slot}{tail}" for slot in rules.slots for tail in ("", "_p")]
-    return (
+    names = (
         "plan.source", "plan.split", "plan.task", "plan.num_turns", "plan.round", "plan.cues",
-        *(f"plan.{family}" for family in CUES), *(limit[1] for limit in rules.limits), *heard,
+        *(f"plan.{family}" for family in CUES), *(limit[1] for limit in rules.limits), *heard, *COLUMNS,
     )  # fmt: skip
+    return tuple(dict.fromkeys(names))
 
 
 def requested(row: Mapping[str, Any], slot: str) -> str:
@@ -104,12 +106,16 @@ def comparable(row: Mapping[str, Any], slot: str, real: bool = False) -> bool:
     return family == "event" or requested(row, slot) != NONE
 
 
-def judge(turns: Sequence[Mapping[str, Any]], error: str, rules: Rules) -> tuple[str, list[str]]:
+def judge(
+    turns: Sequence[Mapping[str, Any]], error: str, rules: Rules, duplicates: Sequence[str] = ()
+) -> tuple[str, list[str]]:
     """Judge a dialogue by its turns, in order.
 
     Args:
         turns: Rows with `judged_columns`.
         error: The stage and exception type that failed one of its rows, or "".
+        duplicates: Why it is a duplicate of another dialogue (`pipeline/duplicates.py`); of a dialogue that nothing
+            else rejects.
 
     Returns:
         The verdict, and for a rejected dialogue every threshold that it missed, as `name value limit`; the
@@ -119,8 +125,10 @@ def judge(turns: Sequence[Mapping[str, Any]], error: str, rules: Rules) -> tuple
         return QUARANTINED, []
     reasons = []
     for number, row in enumerate(turns):
-        for reason in (*_misses(row, rules), *_disagreements(row, rules)):
+        for reason in (*_misses(row, rules), *_disagreements(row, rules), *turn_reasons(row, rules.config.text)):
             reasons.append(reason if number == 0 else f"{reason} (turn {number})")
+    reasons += dialogue_reasons(turns, rules.config.text)
+    reasons += duplicates
     return (REJECTED if reasons else KEPT), reasons
 
 

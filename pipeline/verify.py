@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,15 @@ from manifests.ids import bucket, content_hash, dialogue_id
 from manifests.ledger import CellRecord, Ledger
 from manifests.run import load_run
 from pipeline.dag import build_dag
+from pipeline.duplicates import Duplicates
 from pipeline.grid import Grid
 from pipeline.join import by_dialogue, join_rows
-from pipeline.select import load_statistics, select_key, statistics, tally, verdicts
+from pipeline.select import load_statistics, select_key, verdicts
 from pipeline.shards import describe, lay_out, layout_key, shard_samples
+from pipeline.summary import Summary
 from pipeline.thresholds import report, rules_of, thresholds_of
 from pipeline.topup import with_topup
-from pipeline.verdict import KEPT, judge, judged_columns
+from pipeline.verdict import KEPT, Rules, judge, judged_columns
 from pipeline.verify_shards import Finding, tar_samples, verify_shards
 
 
@@ -170,9 +171,35 @@ def _check_verdicts(
     """planned = kept + rejected + quarantined, by verdicts given anew; kept ids with their split."""
     thresholds = thresholds_of(grid.dag, grid.ledger, grid.all_cells.values())
     rules = rules_of(grid.dag.manifest, thresholds)
+    summary = Summary()
+    with Duplicates(grid.ledger, grid.all_cells, rules) as duplicates:
+        kept, findings = _judge_again(grid, select, ids, rules, duplicates, summary)
+    frozen = grid.dag.manifest.select.thresholds is not None
+    notes = {"thresholds.json": thresholds.to_json(), "thresholds.md": report(thresholds, frozen).encode()}
+    for name, content in notes.items():
+        path = select / name
+        if not path.is_file() or path.read_bytes() != content:
+            findings.append(Finding(str(path), "", "is not how the cells calibrate: run the same command again"))
+    file = str(select / "statistics.json")
+    try:
+        if load_statistics(select) != summary.document():
+            findings.append(Finding(file, "", "does not count what the cells say: run the same command again"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        findings.append(Finding(file, "", f"cannot be read ({error}): run the same command again"))
+    return kept, findings
+
+
+def _judge_again(
+    grid: Grid,
+    select: Path,
+    ids: Mapping[int, list[tuple[str, int]]],
+    rules: Rules,
+    duplicates: Duplicates,
+    summary: Summary,
+) -> tuple[dict[str, str], list[Finding]]:
+    """Compare every verdict with what the cells say, and count them; kept ids with their split."""
     kept: dict[str, str] = {}
     findings: list[Finding] = []
-    counted: Counter[str] = Counter()
     for part in ids:
         file = str(select / f"part-{part:04d}.parquet")
         try:
@@ -184,26 +211,15 @@ def _check_verdicts(
         if list(table) != [turns[0]["id"] for turns, _ in dialogues]:
             findings.append(Finding(file, "", "the dialogues are not those of the plan"))
             continue
+        copies = duplicates.of(part)
         for turns, error in dialogues:
             row = table[turns[0]["id"]]
-            verdict, reasons = judge(turns, error, rules)
+            verdict, reasons = judge(turns, error, rules, copies.get(row["id"], ()))
             if (row["verdict"], row["reasons"], row["error"]) != (verdict, reasons, error):
                 findings.append(Finding(file, row["id"], f"is {row['verdict']}, and its cells say {verdict}"))
-            counted.update(tally(turns, verdict, reasons, error, rules))
+            summary.add(turns, verdict, reasons, error, rules)
             if verdict == KEPT:
                 kept[row["id"]] = row["split"]
-    frozen = grid.dag.manifest.select.thresholds is not None
-    notes = {"thresholds.json": thresholds.to_json(), "thresholds.md": report(thresholds, frozen).encode()}
-    for name, content in notes.items():
-        path = select / name
-        if not path.is_file() or path.read_bytes() != content:
-            findings.append(Finding(str(path), "", "is not how the cells calibrate: run the same command again"))
-    file = str(select / "statistics.json")
-    try:
-        if load_statistics(select) != statistics(counted):
-            findings.append(Finding(file, "", "does not count what the cells say: run the same command again"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        findings.append(Finding(file, "", f"cannot be read ({error}): run the same command again"))
     return kept, findings
 
 

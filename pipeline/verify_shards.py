@@ -56,8 +56,8 @@ def verify_shards(folder: Path, deep: bool, kept: dict[str, str] | None = None) 
         elif sha256(path) != digest:
             yield Finding(str(path), "", "the sha256 is not the listed one")
     listed = {name for _, name in checksums} | {"checksums.sha256"}
-    for path in sorted(folder.iterdir()):
-        if path.name not in listed:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if str(path.relative_to(folder)) not in listed:
             yield Finding(str(path), "", "is not listed in checksums.sha256")
         elif path.suffix == ".tar" and path.name not in listed_shards:
             yield Finding(str(path), "", "is not listed in dataset.json")

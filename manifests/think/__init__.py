@@ -22,11 +22,12 @@ def _tag(family: str, value: str | None) -> str:
     return "<OTHER>" if value == NONE else f"<{value.upper()}>"
 
 
-def render_tag(transcript: str, labels: Mapping[str, str | None], reply_emotion: str) -> str:
+def render_tag(transcript: str | None, labels: Mapping[str, str | None], reply_emotion: str) -> str:
     """The think text of one turn.
 
     Args:
         transcript: Words of the query; the marks `<` and `>` are dropped, so that no text can close the think part.
+            None where they are not known.
         labels: Values of `age`, `gender`, `emotion`, `event`; missing, None or `none` means unknown, except that
             `event: none` means that there was no event, which the label set calls OTHER.
         reply_emotion: One of the eleven reply emotions.
@@ -34,7 +35,7 @@ def render_tag(transcript: str, labels: Mapping[str, str | None], reply_emotion:
     Returns:
         One line from `<think>` to `<think end>`.
     """
-    words = " ".join(transcript.replace("<", " ").replace(">", " ").split())
+    words = UNKNOWN if transcript is None else " ".join(transcript.replace("<", " ").replace(">", " ").split())
     return (
         f"{THINK_START}heard: {words} | age={_tag('age', labels.get('age'))}"
         f" | gender={_tag('gender', labels.get('gender'))} | emotion={_tag('emotion', labels.get('emotion'))}"

@@ -55,7 +55,14 @@ class Left:
     reason: str
 
 
-Items = Iterator[Item | Left]
+@dataclass(frozen=True)
+class Unread:
+    """Columns of a table that mean nothing here: perhaps a label whose name is spelled otherwise."""
+
+    columns: tuple[str, ...]
+
+
+Items = Iterator[Item | Left | Unread]
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,16 @@ def our_label(family: str, spelling: str) -> str | None:
 def has_label(family: str, spelling: str) -> bool:
     """Whether a spelling is one of our labels."""
     return our_label(family, spelling) not in (None, NONE)
+
+
+FASTEST = 25.0
+"""Letters of a text that are said in a second at most; of a clip with more, a part of the text is missing."""
+_HAN = 4  # letters that one character stands for
+
+
+def letters(text: str) -> int:
+    """Letters of a text; a Han character counts as four, as it takes the time of as many."""
+    return sum(_HAN if "\u3400" <= char <= "\u9fff" else char.isalpha() for char in text)
 
 
 def audio_files(source: Path) -> Iterator[Path]:

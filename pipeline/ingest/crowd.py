@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from pipeline.ingest.base import Adapter, Item, Items, Left, audio_files, has_label, relative
-from pipeline.ingest.tables import csv_rows
+from pipeline.ingest.tables import csv_cells, csv_rows
 
 
 def commonvoice_items(source: Path) -> Items:
@@ -40,10 +40,9 @@ def vocalsound_items(source: Path) -> Items:
     people: dict[str, tuple[str, str]] = {}
     for table in sorted(source.rglob("*_meta.csv")):
         split = _VOCALSOUND_SPLITS.get(table.stem.removesuffix("_meta"), "")
-        with table.open(encoding="utf-8-sig", newline="") as lines:
-            for cells in csv.reader(lines):
-                if len(cells) >= 3 and re.fullmatch(r"[fm]\d+", cells[0].strip()):
-                    people[cells[0].strip()] = (cells[2].strip(), split)
+        for cells in csv_cells(table):
+            if len(cells) >= 3 and re.fullmatch(r"[fm]\d+", cells[0].strip()):
+                people[cells[0].strip()] = (cells[2].strip(), split)
     folders = [source / name for name in ("audio_44k", "audio_16k")]
     root = next((folder for folder in folders if folder.is_dir()), source)
     for path in audio_files(root):

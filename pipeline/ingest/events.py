@@ -26,6 +26,7 @@ from manifests.files import temporary, write_atomic, writing
 from manifests.ids import seed_of
 from manifests.labels import NONE, SPLITS, canonical
 from pipeline.audio import encode_flac
+from pipeline.ingest.tables import csv_rows
 from synthesis.event_bank import COLUMNS, INDEX, SAMPLE_RATE, Recording
 from synthesis.events import active_dbfs, trimmed
 
@@ -58,7 +59,7 @@ class Rejected(ValueError):
     """Why a file is left out, in words that are the same for all files with the same fault."""
 
 
-def ingest_events(source: Path, out: Path, licence: str, collection: str) -> dict[str, Any]:
+def ingest_events(source: Path, out: Path, licence: str, collection: str, consent: str) -> dict[str, Any]:
     """Make a folder that `speak_query.events` can name.
 
     Args:
@@ -66,15 +67,18 @@ def ingest_events(source: Path, out: Path, licence: str, collection: str) -> dic
         out: Folder to make; it appears whole, or not at all.
         licence: Of the recordings, as their publisher states it.
         collection: Their name or address, kept with every recording; empty for the name of `source`.
+        consent: What those who are heard have agreed to, kept in the report.
 
     Returns:
         What was kept by label and split, and what was left out by reason; written to `report.json` too.
 
     Raises:
-        UserError: There are no recordings, none is usable, there is no licence, or `out` is in the way.
+        UserError: There are no recordings, none is usable, licence or consent is missing, or `out` is in the way.
     """
     if not licence.strip():
         raise UserError("--licence is empty: name the licence of the recordings, as their publisher states it")
+    if not consent.strip():
+        raise UserError("--consent is empty: say what those who are heard have agreed to, or who has asked them")
     if not source.is_dir():
         raise UserError(f"{source}: is not a folder; name the folder of the recordings")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -89,7 +93,8 @@ def ingest_events(source: Path, out: Path, licence: str, collection: str) -> dic
         with writing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             spare.mkdir()
-            report = _write(items, spare, licence.strip(), collection.strip() or source.resolve().name)
+            about = licence.strip(), consent.strip(), collection.strip() or source.resolve().name
+            report = _write(items, spare, *about)
             if not report["recordings"]:
                 reasons = "; ".join(f"{reason} ({row['files']})" for reason, row in report["rejected"].items())
                 raise UserError(f"{source}: none of {len(items)} recordings can be used: {reasons}")
@@ -111,7 +116,7 @@ def split_of(origin: str) -> str:
     raise AssertionError("the shares do not add up")
 
 
-def _write(items: Iterable[Item], folder: Path, licence: str, collection: str) -> dict[str, Any]:
+def _write(items: Iterable[Item], folder: Path, licence: str, consent: str, collection: str) -> dict[str, Any]:
     """Write table, files and report of the usable items; the report."""
     recordings: dict[str, Recording] = {}
     reasons: dict[str, list[str]] = defaultdict(list)
@@ -141,6 +146,7 @@ def _write(items: Iterable[Item], folder: Path, licence: str, collection: str) -
     report = {
         "source": collection,
         "licence": licence,
+        "consent": consent,
         "recordings": len(rows),
         "origins": len({row.origin for row in rows}),
         "kept": {
@@ -167,7 +173,7 @@ def _find(source: Path) -> Iterator[Item]:
     for path in sorted(source.rglob("*")):
         if path.suffix.lower() not in _AUDIO or not path.is_file():
             continue
-        name = path.relative_to(source).as_posix()
+        name = path.relative_to(source).as_posix().encode("utf-8", "replace").decode()  # a name may be no text
         match = _NAMED.fullmatch(path.stem)
         if match and _known(match["event"]):
             gendered = _GENDERED.fullmatch(match["speaker"].lower())
@@ -191,19 +197,18 @@ def _columns(table: Path) -> list[str]:
 
 def _listed(source: Path, table: Path) -> Iterator[Item]:
     """The recordings that a table lists; those from one `speaker` or `src_file` belong together."""
-    with table.open(encoding="utf-8-sig", newline="") as lines:
-        for row in csv.DictReader(lines):
-            name = (row["filename"] or "").strip()
-            places = [folder / name for folder in (source, source / "audio", table.parent)]
-            # A name that leads out of the folder is no name of a recording in it.
-            inside = [place for place in places if place.resolve().is_relative_to(source.resolve())]
-            path = next((place for place in inside if name and place.is_file()), source / "audio" / "missing")
-            origin = (row.get("speaker") or row.get("src_file") or Path(name).stem).strip()
-            try:
-                gender = canonical("gender", row.get("gender") or "")
-            except UserError:
-                gender = NONE
-            yield Item(path, name, row["category"] or "", origin, gender)
+    for row in csv_rows(table):
+        name = row["filename"].strip()
+        places = [folder / name for folder in (source, source / "audio", table.parent)]
+        # A name that leads out of the folder is no name of a recording in it.
+        inside = [place for place in places if "\0" not in name and place.resolve().is_relative_to(source.resolve())]
+        path = next((place for place in inside if name and place.is_file()), source / "audio" / "missing")
+        origin = (row.get("speaker") or row.get("src_file") or Path(name).stem).strip()
+        try:
+            gender = canonical("gender", row.get("gender") or "")
+        except UserError:
+            gender = NONE
+        yield Item(path, name, row["category"], origin, gender)
 
 
 def _known(event: str) -> bool:

@@ -7,31 +7,41 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import UserError
-from pipeline.ingest.base import Adapter, Item, Items, Left
-from pipeline.ingest.tables import csv_rows, json_rows, number_of, text_of
+from pipeline.ingest.base import Adapter, Item, Items, Left, Unread
+from pipeline.ingest.tables import EXTRA, csv_rows, json_rows, number_of, text_of
 
 FAMILIES = ("gender", "age", "emotion", "event", "speakers")
+_READ = {"file", "speaker", *FAMILIES, "text", "translation", "language", "split", "start", "end"}
 
 
 def table_items(source: Path) -> Items:
     """A table of one's own: `labels.csv`, `labels.tsv` or `labels.jsonl` in the folder, or its only such file.
 
     Columns (or keys): `file`, relative to the folder, and `speaker` must be there; `gender`, `age` (a label, years or
-    a decade), `emotion`, `event`, `speakers`, `text`, `language`, `split`, `start` and `end` (seconds) may be.
+    a decade), `emotion`, `event`, `speakers`, `text`, `translation` (in English), `language`, `split`, `start` and
+    `end` (seconds) may be. Others are told and not read.
     """
     table = _table(source)
-    number = 0
+    number, unread = 0, set()
     for number, row in enumerate(_table_rows(table), 1):
         if row is None:
             yield Left(f"{table.name} row {number}", "the row is no JSON object")
             continue
         if number == 1 and "file" not in row:
-            raise UserError(f"{table}: has no column file, which must name the audio file of each row")
+            have = ", ".join(row)[:200]
+            raise UserError(f"{table}: has no column file, which must name the audio file of each row; it has {have}")
+        if new := row.keys() - _READ - unread - {EXTRA, ""}:
+            unread |= new
+            yield Unread(tuple(sorted(new)))
+        if EXTRA in row:
+            yield Left(text_of(row.get("file")), "its row has more cells than the table has columns (quote its commas)")
+            continue
         yield Item(
             file=text_of(row.get("file")),
             speaker=text_of(row.get("speaker")),
             labels={family: text_of(row.get(family)) for family in FAMILIES},
             text=text_of(row.get("text")),
+            translation=text_of(row.get("translation")),
             language=text_of(row.get("language")),
             split=text_of(row.get("split")),
             start=number_of(row.get("start"), 0.0) or 0.0,

@@ -14,8 +14,8 @@ CLIPPED = 0.01
 """Most samples at full scale."""
 SILENT_DBFS = -60.0
 """Level that the loudest 100 ms must reach."""
-LEAST_RATE = 8000
-"""Lowest sample rate, in Hz: below it there is no telephone speech any more."""
+RATES = (8000, 192000)
+"""Lowest and highest sample rate, in Hz: below there is no telephone speech any more, above no recorder."""
 
 _FULL_SCALE = 0.999
 _LOUD_SECONDS = 0.1
@@ -43,11 +43,18 @@ class Sound:
         return len(self.pcm) / self.sample_rate
 
     def flac(self) -> bytes:
-        """As a FLAC file, mono PCM_16."""
+        """As a FLAC file, mono PCM_16.
+
+        Raises:
+            Rejected: FLAC does not know the sample rate.
+        """
         import soundfile
 
         stream = io.BytesIO()
-        soundfile.write(stream, self.pcm, self.sample_rate, format="FLAC", subtype="PCM_16")
+        try:
+            soundfile.write(stream, self.pcm, self.sample_rate, format="FLAC", subtype="PCM_16")
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise Rejected("FLAC knows no such sample rate (--rate resamples)") from error
         return stream.getvalue()
 
 
@@ -64,12 +71,13 @@ def place(source: Path, file: str) -> Path:
         raise Rejected("its path is absolute or leads out of the folder")
     path = source / name
     try:
-        if not path.resolve().is_relative_to(source.resolve()):
-            raise Rejected("its path is a link that leads out of the folder")
-        if not path.is_file():
-            raise Rejected("the file is missing")
-    except OSError as error:
+        inside, there = path.resolve().is_relative_to(source.resolve()), path.is_file()
+    except (OSError, ValueError) as error:  # the latter for what no file system can name
         raise Rejected("the file is missing") from error
+    if not inside:
+        raise Rejected("its path is a link that leads out of the folder")
+    if not there:
+        raise Rejected("the file is missing")
     return path
 
 
@@ -94,8 +102,10 @@ def read_sound(path: Path, start: float = 0.0, end: float | None = None, rate: i
             own, channels, subtype = file.samplerate, file.channels, file.subtype
             first = round(start * own)
             last = file.frames if end is None else min(round(end * own), file.frames)
-            if own < LEAST_RATE:
-                raise Rejected(f"the sample rate is under {LEAST_RATE} Hz")
+            if own < RATES[0]:
+                raise Rejected(f"the sample rate is under {RATES[0]} Hz")
+            if own > RATES[1]:
+                raise Rejected(f"the sample rate is above {RATES[1]} Hz")
             _check_seconds((last - first) / own)
             exact = subtype == "PCM_16" and channels == 1
             file.seek(first)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +15,43 @@ from manifests.errors import UserError
 
 _LONGEST_LINE = 1_000_000  # characters; a longer one is no row of a corpus
 csv.field_size_limit(_LONGEST_LINE)
+EXTRA = "\0extra"
+"""Key of the cells of a row that has more of them than its table has columns: a text with a comma and no quotes."""
 
 
 def csv_rows(table: Path, delimiter: str = ",", quoting: int = csv.QUOTE_MINIMAL) -> Iterator[dict[str, str]]:
-    """Rows of a table with a header; names are stripped, absent cells are empty.
+    """Rows of a table with a header; names are stripped, absent cells are empty, and see `EXTRA`.
 
     Raises:
-        UserError: It is missing, not UTF-8, or no table.
+        UserError: It is missing, not UTF-8, no table, or names a column twice.
     """
+    with _reading(table), table.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines, restkey=EXTRA, delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
+        names = [name.strip() for name in reader.fieldnames or ()]
+        if not any(names):
+            raise UserError(f"{table}: is empty: its first line must name the columns")
+        for name in names:
+            if name and names.count(name) > 1:
+                raise UserError(f"{table}: the column {name!r} stands twice; keep one")
+        reader.fieldnames = names
+        for row in reader:
+            yield {key: "; ".join(value) if isinstance(value, list) else value or "" for key, value in row.items()}
+
+
+def csv_cells(table: Path) -> Iterator[list[str]]:
+    """Rows of a table without a header.
+
+    Raises:
+        UserError: As `csv_rows`.
+    """
+    with _reading(table), table.open(encoding="utf-8-sig", newline="") as lines:
+        yield from csv.reader(lines)
+
+
+@contextmanager
+def _reading(table: Path) -> Iterator[None]:
     try:
-        with table.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
-            if not reader.fieldnames:
-                raise UserError(f"{table}: is empty: its first line must name the columns")
-            reader.fieldnames = [name.strip() for name in reader.fieldnames]
-            for row in reader:
-                yield {key: value or "" for key, value in row.items() if isinstance(key, str)}
+        yield
     except OSError as error:
         raise UserError(f"{table}: cannot be read ({error.strerror or error}); name the folder that holds it") from None
     except UnicodeDecodeError as error:
@@ -51,7 +74,7 @@ def json_rows(path: Path) -> Iterator[dict[str, Any] | None]:
                     yield _object(line)
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 (byte {error.start}): save it as UTF-8") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 

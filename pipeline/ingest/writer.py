@@ -17,6 +17,8 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from manifests.errors import UserError
 from manifests.files import fsync, sha256, temporary, write_atomic, writing
 from manifests.labels import HEARD, NONE, SPLITS, canonical
 from pipeline.corpus import ABOUT, AUDIO, COLUMNS, FORMAT, LABELS
-from pipeline.ingest.base import Adapter, Item, Left, our_label
+from pipeline.ingest.base import FASTEST, Adapter, Item, Left, Unread, letters, our_label
 from pipeline.ingest.sound import Rejected, Sound, place, read_sound
 
 REPORT = "report.json"
@@ -44,7 +46,8 @@ ADAPTERS = {
     "osum": "pipeline.ingest.lists:OSUM",
 }
 _LISTED = 20  # names in the report for each reason
-_LONGEST_TEXT = 2000  # characters
+_LONGEST_TEXT, _LONGEST_LABEL = 2000, 200  # characters
+_UNREAD = 100  # columns of a table in the report
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _CLOSED = re.compile(
@@ -97,21 +100,31 @@ def ingest(adapter: Adapter, request: Request) -> dict[str, Any]:
             speaker is in two splits, or `out` is in the way.
     """
     name = check_request(adapter, request)
-    spare = temporary(request.out.absolute())
+    with new_folder(request.out, AUDIO) as folder:
+        return _write(adapter, request, name, folder)
+
+
+@contextmanager
+def new_folder(out: Path, audio: str) -> Iterator[Path]:
+    """A spare folder that becomes `out` when all went well, and is gone otherwise.
+
+    Args:
+        audio: Name of a folder to make in it.
+    """
+    spare = temporary(out.absolute())
     try:
-        with writing(request.out):
-            request.out.parent.mkdir(parents=True, exist_ok=True)
-            (spare / AUDIO).mkdir(parents=True)
-        report = _write(adapter, request, name, spare)
-        with writing(request.out):
-            fsync(spare / AUDIO)
-            if request.out.exists():
-                request.out.rmdir()
-            spare.rename(request.out)
-            fsync(request.out.absolute().parent)
+        with writing(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            (spare / audio).mkdir(parents=True)
+        yield spare
+        with writing(out):
+            fsync(spare / audio)
+            if out.exists():
+                out.rmdir()
+            spare.rename(out)
+            fsync(out.absolute().parent)
     finally:
         shutil.rmtree(spare, ignore_errors=True)
-    return report
 
 
 def check_request(adapter: Adapter, request: Request) -> str:
@@ -149,6 +162,7 @@ class Counts:
     recordings: int = 0
     seconds: float = 0.0
     without_text: int = 0
+    hurried: int = 0
     speakers: Counter[str] = field(default_factory=Counter)
     labels: dict[str, Counter[str]] = field(default_factory=dict)
     mapped: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -158,26 +172,28 @@ class Counts:
     notes: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     first: dict[str, list[str]] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
 
     def reject(self, file: str, reason: str) -> None:
         """Count a row that is left out."""
         self.rejected[reason] += 1
         names = self.first.setdefault(reason, [])
         if len(names) < _LISTED:
-            names.append(file[:200])
+            names.append(_plain(file)[:200])
 
-    def keep(self, item: Item, row: dict[str, str], sound: Sound) -> None:
+    def keep(self, row: dict[str, str], sound: Sound) -> None:
         """Count a row that is kept."""
         self.recordings += 1
         self.seconds += sound.seconds
         self.without_text += not row["text"]
+        self.hurried += letters(row["text"]) > FASTEST * sound.seconds
         self.speakers[row["speaker"]] += 1
         self.languages[row["language"]] += 1
         self.notes.update(sound.notes)
         for family in HEARD:
             if row[family]:
                 self.labels.setdefault(family, Counter())[row[family]] += 1
-            spelled = item.labels.get(family, "").strip()
+            spelled = row[f"original_{family}"]
             if spelled and row[family]:
                 self.mapped.setdefault(family, {})[spelled] = row[family]
             elif spelled:
@@ -189,12 +205,14 @@ class Counts:
             "recordings": self.recordings,
             "seconds": round(self.seconds, 3),
             "without_text": self.without_text,
+            "more_text_than_time": self.hurried,
             "labels": {family: dict(sorted(counts.items())) for family, counts in self.labels.items()},
             "mapped": {family: dict(sorted(spelled.items())) for family, spelled in self.mapped.items()},
             "unmapped": {family: dict(sorted(counts.items())) for family, counts in self.unmapped.items()},
             "languages": dict(sorted(self.languages.items())),
             "splits": dict(sorted(Counter(self.splits[who] for who in self.speakers if who in self.splits).items())),
             "changed": dict(sorted(self.notes.items())),
+            "unread_columns": self.unread,
             "rejected": {
                 reason: {"rows": count, "first": self.first[reason]} for reason, count in sorted(self.rejected.items())
             },
@@ -213,21 +231,26 @@ def _write(adapter: Adapter, request: Request, name: str, folder: Path) -> dict[
             if isinstance(item, Left):
                 counts.reject(item.file, item.reason)
                 continue
+            if isinstance(item, Unread):
+                counts.unread += [_plain(name)[:_LONGEST_LABEL] for name in item.columns]
+                del counts.unread[_UNREAD:]
+                continue
             try:
                 row = row_of(item, request.language or adapter.language)
                 sound = read_sound(place(request.source, item.file), item.start, item.end, request.rate)
                 digest = hashlib.sha256(f"{sound.sample_rate} ".encode() + sound.pcm.tobytes()).digest()[:16]
                 if digest in seen:
                     raise Rejected("the same sound as another recording")
+                data = sound.flac()
             except Rejected as error:
                 counts.reject(item.file, str(error))
                 continue
             seen.add(digest)
             _check_split(counts, row, request.source)
             with writing(request.out):
-                row |= _file(folder, sound)
+                row |= _file(folder, sound, data)
                 writer.writerow(row)
-            counts.keep(item, row, sound)
+            counts.keep(row, sound)
     if not counts.recordings:
         reasons = "; ".join(f"{reason} ({count})" for reason, count in counts.rejected.most_common())
         total = sum(counts.rejected.values())
@@ -268,8 +291,10 @@ def row_of(item: Item, language: str) -> dict[str, str]:
     if not speaker:
         raise Rejected("nobody is named as its speaker")
     text = _plain(item.text)
-    if len(text) > _LONGEST_TEXT:
+    if len(text) > _LONGEST_TEXT or len(item.translation) > _LONGEST_TEXT:
         raise Rejected(f"its text is longer than {_LONGEST_TEXT} characters")
+    if max(map(len, (speaker, *item.labels.values()))) > _LONGEST_LABEL:
+        raise Rejected(f"its speaker or a label is longer than {_LONGEST_LABEL} characters")
     row = {"speaker": speaker, "text": text, "translation": _plain(item.translation)}
     spoken = (item.language.strip() or language).lower().replace("_", "-").partition("-")[0]
     row["language"] = spoken if _LANGUAGE.fullmatch(spoken) else ""
@@ -299,7 +324,7 @@ def _split(spelled: str) -> str:
     try:
         split = canonical("split", spelled)
     except UserError:
-        raise Rejected(f"its split {spelled!r} is none of {', '.join(SPLITS)}") from None
+        raise Rejected(f"its split {spelled[:40]!r} is none of {', '.join(SPLITS)}") from None
     return "" if split == NONE else split
 
 
@@ -317,9 +342,8 @@ def _check_split(counts: Counts, row: dict[str, str], source: Path) -> None:
         raise UserError(f"{source}: the speaker {who!r} is in the splits {both}: give him one, or drop the column")
 
 
-def _file(folder: Path, sound: Sound) -> dict[str, str]:
+def _file(folder: Path, sound: Sound, data: bytes) -> dict[str, str]:
     """Write a recording, and what its row says of it."""
-    data = sound.flac()
     digest = hashlib.sha256(data).hexdigest()
     path = folder / AUDIO / f"{digest}.flac"
     path.write_bytes(data)

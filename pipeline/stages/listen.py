@@ -62,7 +62,7 @@ class TranscribeWorker(RowWorker):
             language = row["plan.query_language" if role == "query" else "plan.language"]
             if role == "query" and language not in self.languages:
                 # A recording may be in a language that the recognizer does not know; replies never are.
-                out |= dict.fromkeys(("query_transcript", "query_wer", "query_cer", "query_mismatch"))
+                out |= dict.fromkeys(("query_transcript", "query_wer", "query_cer", "query_mismatch", "query_oov"))
                 continue
             samples, rate = decode_flac(row[f"speak_{role}.audio"])
             if role == "query":

@@ -20,7 +20,7 @@ class Script(EngineStage):
     engine: ScriptConfig
 
     name = "script"
-    version = 3
+    version = 4
     reads = (
         "plan.scenario", "plan.topic", "plan.slots", "plan.followup", "plan.earlier", "plan.contrast", "plan.pair",
         "plan.cues", "plan.age", "plan.gender", "plan.emotion", "plan.event", "plan.intensity", "plan.language",

@@ -184,7 +184,7 @@ def test_odd_texts_are_no_exception(recognizer: Recognizer, text: str, capfd):
     samples, rate = read(CLIPS[0][0])
     heard = recognizer.transcribe(samples, rate, text, "en")
     assert heard.wer >= 0.5
-    assert heard.mismatch == 1.0
+    assert heard.mismatch > 0.9
     assert capfd.readouterr() == ("", "")
 
 

@@ -215,7 +215,7 @@ def test_a_run_outlives_its_inputs(tone_yaml, tmp_path):
         ({"plugins": [".x"]}, "plugins"),
         ({"executor": {"beam": ["--runner=Nope"]}}, "executor.beam"),
         ({"executor": {"deadline_s": 10**12}}, "executor.deadline_s"),
-        ({"language": "zh"}, "language"),
+        ({"language": "zh", "speak_query": {"engine": "kokoro"}}, "language: speak_query cannot speak 'zh'"),
         ({"select": {"agree": "age"}}, "should be a list"),
     ],
 )

@@ -357,3 +357,14 @@ def test_wrong_openers_are_refused_in_words(tmp_path, bank):
     file.write_text("- a\n", encoding="utf-8")
     with pytest.raises(UserError, match="is not a mapping"):
         ScenarioBank.load(openers=file)
+
+
+def test_a_child_is_not_called_sir_or_madam():
+    bank = ScenarioBank.load("en")
+    cues = {"age": "child", "gender": "female"}
+    assert bank.kept(cues) == ("age",)
+    scenario = bank.scenarios[0]
+    for draw in range(40):
+        reply, _ = bank.compose(scenario, scenario.fill(0), cues, draw)
+        assert not bank.mentions(reply, "gender", "female")
+        assert bank.mentions(reply, "age", "child")

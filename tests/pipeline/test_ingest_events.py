@@ -48,7 +48,7 @@ def test_esc50_style_folder(tmp_path: Path) -> None:
     rows = [(f"{n}.wav", ("laughing", "sneezing", "coughing")[n % 3], f"src{n // 2}") for n in range(12)]
     source = esc50(tmp_path / "esc", [*rows, ("dog.wav", "dog", "x"), ("baby.wav", "crying_baby", "y")])
     out = tmp_path / "bank"
-    report = ingest_events(source, out, "CC BY-NC 3.0", "ESC-50")
+    report = ingest_events(source, out, "CC BY-NC 3.0", "ESC-50", "asked by the test")
     assert report["recordings"] == 12
     assert sum(sum(counts.values()) for counts in report["kept"].values()) == 12
     assert reasons(report) == {"'crying_baby' is not one of the events": 1, "'dog' is not one of the events": 1}
@@ -73,7 +73,7 @@ def test_vocalsound_style_names_keep_speakers_apart(tmp_path: Path) -> None:
         for event in ("laughter", "throatclearing", "sniff"):
             name = f"{'fm'[speaker % 2]}{speaker:04}_0_{event}.wav"
             soundfile.write(source / name, sound(hash_of(name), 0.2, 0.0)[::3], RATE // 3)
-    report = ingest_events(source, tmp_path / "bank", "CC BY-SA 4.0", "")
+    report = ingest_events(source, tmp_path / "bank", "CC BY-SA 4.0", "", "asked by the test")
     assert report["recordings"] == 80
     assert reasons(report) == {"'sniff' is not one of the events": 40}
     bank = EventBank.load(tmp_path / "bank")
@@ -93,7 +93,7 @@ def test_folder_of_each_event(tmp_path: Path) -> None:
     for number, label in enumerate(("Laughter", "sigh", "music")):
         (tmp_path / "in" / label).mkdir(parents=True)
         soundfile.write(tmp_path / "in" / label / "a.flac", sound(number), RATE)
-    report = ingest_events(tmp_path / "in", tmp_path / "bank", "CC0-1.0", "mine")
+    report = ingest_events(tmp_path / "in", tmp_path / "bank", "CC0-1.0", "mine", "asked by the test")
     assert sorted(report["kept"]) == ["laugh", "sigh"]
     assert reasons(report) == {"'music' is not one of the events": 1}
 
@@ -113,7 +113,7 @@ def test_broken_files_are_counted_by_reason(tmp_path: Path) -> None:
     (source / "text.wav").write_text("no audio")
     (source / "notes.txt").write_text("not looked at")
     soundfile.write(tmp_path / "in" / "loose.wav", sound(5), RATE)
-    report = ingest_events(tmp_path / "in", tmp_path / "bank", "CC0-1.0", "mine")
+    report = ingest_events(tmp_path / "in", tmp_path / "bank", "CC0-1.0", "mine", "asked by the test")
     assert report["recordings"] == 1
     assert reasons(report) == {
         "it is clipped": 1,
@@ -132,7 +132,7 @@ def test_broken_files_are_counted_by_reason(tmp_path: Path) -> None:
 def test_same_recordings_same_bytes(tmp_path: Path) -> None:
     source = esc50(tmp_path / "esc", [(f"{n}.wav", "sneezing", str(n)) for n in range(3)])
     for name in ("one", "two"):
-        ingest_events(source, tmp_path / name, "CC0-1.0", "mine")
+        ingest_events(source, tmp_path / name, "CC0-1.0", "mine", "asked by the test")
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
@@ -141,7 +141,7 @@ def test_names_that_lead_out_of_the_folder_are_not_followed(tmp_path: Path) -> N
     soundfile.write(tmp_path / "secret.wav", sound(9), RATE)
     table = source / "meta" / "esc50.csv"
     table.write_text(table.read_text().replace("b.wav", "../secret.wav"))
-    report = ingest_events(source, tmp_path / "bank", "CC0-1.0", "mine")
+    report = ingest_events(source, tmp_path / "bank", "CC0-1.0", "mine", "asked by the test")
     assert report["recordings"] == 1
     assert reasons(report) == {"the file is missing": 1}
 
@@ -157,11 +157,11 @@ def test_wrong_input_leaves_nothing_behind(tmp_path: Path) -> None:
         ((source, source, "CC0-1.0"), "is there already"),
     ):
         with pytest.raises(UserError, match=said):
-            ingest_events(*wrong, "mine")
+            ingest_events(*wrong, "mine", "asked by the test")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["esc"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no recordings"):
-        ingest_events(tmp_path / "empty", out, "CC0-1.0", "mine")
+        ingest_events(tmp_path / "empty", out, "CC0-1.0", "mine", "asked by the test")
 
 
 def test_every_split_gets_its_share() -> None:
@@ -174,11 +174,19 @@ def test_command_says_what_was_kept_and_refuses_in_one_sentence(tmp_path: Path) 
 
     source = esc50(tmp_path / "esc", [("a.wav", "sneezing", "1"), ("b.wav", "dog", "2")])
     run = CliRunner().invoke
-    done = run(app, ["events", str(source), "--out", str(tmp_path / "bank"), "--licence", "CC0-1.0", "--json"])
+    done = run(
+        app,
+        ["events", str(source), "--out", str(tmp_path / "bank"), "--licence", "CC0-1.0", "--consent", "yes", "--json"],
+    )
     assert done.exit_code == 0
     assert json.loads(done.stdout)["recordings"] == 1
-    again = run(app, ["events", str(source), "--out", str(tmp_path / "bank"), "--licence", "CC0-1.0"])
+    again = run(
+        app, ["events", str(source), "--out", str(tmp_path / "bank"), "--licence", "CC0-1.0", "--consent", "yes"]
+    )
     assert again.exit_code == 2
     assert again.stderr.count("\n") == 1
     assert "is there already" in again.stderr
-    assert run(app, ["events", str(source), "--out", str(tmp_path / "other")]).exit_code == 2  # no licence
+    bare = ["events", str(source), "--out", str(tmp_path / "other")]
+    assert run(app, [*bare, "--consent", "yes"]).exit_code == run(app, [*bare, "--licence", "CC0-1.0"]).exit_code == 2
+    with pytest.raises(UserError, match="--consent is empty"):
+        ingest_events(source, tmp_path / "other", "CC0-1.0", "mine", " ")

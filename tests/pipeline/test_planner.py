@@ -125,7 +125,9 @@ def test_many_scenarios_slots_and_voices_are_used(rows: Rows) -> None:
     scenarios = [scenario for scenario in SHIPPED.bank.scenarios if scenario.split == "train"]
     assert len({row["scenario"] for row in train}) > 0.9 * len(scenarios)
     assert {row["query_voice"] for row in train} == {
-        voice.voice for voice in SHIPPED.voices.voices if voice.split == "train" and voice.role == "query"
+        voice.voice
+        for voice in SHIPPED.voices.voices
+        if (voice.split, voice.role, voice.language) == ("train", "query", "en")
     }
     assert len({(row["scenario"], row["slots"]) for row in train}) > 0.5 * len(train)
 

@@ -16,6 +16,7 @@ from planning import BASE
 from manifests.errors import UserError
 from manifests.labels import HEARD
 from manifests.run import RunManifest, SelectConfig
+from manifests.textconfig import without_text_checks
 from pipeline.dag import build_dag
 from pipeline.thresholds import (
     BEST,
@@ -42,7 +43,12 @@ def counted(rows: Rows) -> np.ndarray:
     """The histogram of (probability, agrees) of one label."""
     histogram: Histogram = {}
     for sure, agrees in rows:
-        row = {"plan.age": "adult", "plan.gender": "male" if agrees else "female", "annotate.heard_gender": "male"}
+        row = {
+            "plan.source": "synthetic",
+            "plan.age": "adult",
+            "plan.gender": "male" if agrees else "female",
+            "annotate.heard_gender": "male",
+        }
         count_row(histogram, {**row, "annotate.heard_gender_p": sure}, ["gender"])
     return histogram.get(("gender", "male"), np.zeros((2, len(EDGES)), np.int64))
 
@@ -142,7 +148,12 @@ DAG = build_dag(RunManifest.model_validate(merged(BASE, {"select": {"calibration
 def test_neither_the_order_nor_the_cut_into_parts_matters(data: st.DataObject) -> None:
     label = st.sampled_from(HEARD["emotion"])
     rows = [
-        {"plan.emotion": asked, "annotate.heard_emotion": heard, "annotate.heard_emotion_p": sure}
+        {
+            "plan.source": "synthetic",
+            "plan.emotion": asked,
+            "annotate.heard_emotion": heard,
+            "annotate.heard_emotion_p": sure,
+        }
         for asked, heard, sure in data.draw(st.lists(st.tuples(label, label, PROBABILITIES), max_size=60))
     ]
     whole: Histogram = {}
@@ -165,7 +176,13 @@ def test_a_larger_share_holds_out_what_a_smaller_one_does() -> None:
 
 def test_what_was_not_asked_for_is_not_counted_but_no_event_is() -> None:
     histogram: Histogram = {}
-    row = {"plan.age": "none", "plan.event": "none", "annotate.heard_age": "old", "annotate.heard_event": "cough"}
+    row = {
+        "plan.source": "synthetic",
+        "plan.age": "none",
+        "plan.event": "none",
+        "annotate.heard_age": "old",
+        "annotate.heard_event": "cough",
+    }
     sure = {f"annotate.heard_{slot}_p": 0.9 for slot in ("age", "event", "speakers")}
     count_row(histogram, {**row, **sure, "annotate.heard_speakers": "several"}, ["age", "event", "speakers"])
     assert {key: counts.sum(axis=1).tolist() for key, counts in histogram.items()} == {
@@ -247,10 +264,14 @@ def test_every_annotator_of_a_family_must_agree_and_be_sure() -> None:
         "select": {"agree": ["gender"], "confidence_min": {"gender_2": 0.6}},
     }
     manifest = RunManifest.model_validate({**BASE, **changes})
+    select = manifest.select.model_copy(update={"text": without_text_checks()})
+    manifest = manifest.model_copy(update={"select": select})
     assert manifest.slots == ("gender", "gender_2")
     rules = rules_of(manifest, calibrate({}, build_dag(manifest)))
-    row: dict[str, Any] = dict.fromkeys(judged_columns(rules), 0.0) | {
-        "plan.gender": "male", "speak_query.seconds": 1.0, "speak_reply.seconds": 1.0,
+    columns = judged_columns(rules)
+    texts = {name: "I hear you." for name in columns if name.startswith("script.") and name.endswith("_text")}
+    row: dict[str, Any] = dict.fromkeys(columns, 0.0) | texts | {
+        "plan.source": "synthetic", "plan.gender": "male", "speak_query.seconds": 1.0, "speak_reply.seconds": 1.0,
         "annotate.heard_gender": "male", "annotate.heard_gender_p": 0.5,
         "annotate.heard_gender_2": "male", "annotate.heard_gender_2_p": 0.6,
         **{f"rate.{role}_{name}": 99.0 for role in ("query", "reply") for name in ("speech_ratio", "snr_db")},

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from manifests.labels import CUES, NONE
 from manifests.run import SelectConfig
+from manifests.textconfig import TextConfig, without_text_checks
 from pipeline.verdict import KEPT, QUARANTINED, REJECTED, Rules, judge, judged_columns
 
 FAMILIES = tuple(CUES)
@@ -23,6 +24,7 @@ CONFIG = SelectConfig(
     clipped_ratio_max=0.02,
     snr_db_min=12.0,
     agree=FAMILIES,
+    text=without_text_checks(),
 )
 LEAST = {
     "age": dict.fromkeys(CUES["age"], 0.6) | {"child": 0.1},
@@ -40,6 +42,19 @@ GOOD: dict[str, Any] = {
     "plan.split": "train",
     "plan.task": "multi",
     "plan.num_turns": 1,
+    "plan.source": "synthetic",
+    "plan.language": "en",
+    "plan.query_language": "en",
+    "plan.recording": "",
+    "script.query_text": "They want to check my ears again on Friday.",
+    "script.reply_text": "At your age that takes patience. Plan something gentle for after Friday.",
+    "script.think_text": "What they say is plain. It is the voice of an old person.",
+    "script.judge_neutral": None,
+    "script.judge_plausible": None,
+    "script.judge_relevant": None,
+    "speak_query.audio_sha256": "0" * 64,
+    "tokenize.token_rate": 25,
+    "transcribe.query_oov": None,
     "plan.round": 0,
     "plan.cues": ["age"],
     "plan.age": "old",
@@ -92,7 +107,7 @@ def test_what_misses_nothing_is_kept() -> None:
 
 def test_it_reads_the_declared_columns_alone() -> None:
     assert set(GOOD) == set(judged_columns(STRICT))
-    assert not any("audio" in column for column in judged_columns(STRICT))
+    assert not any(column.endswith(".audio") for column in judged_columns(STRICT))
     rules = replace(changed(agree=("gender",)), slots=("gender",))
     row = {column: GOOD[column] for column in judged_columns(rules)}
     assert judge([row], "", rules) == (KEPT, [])
@@ -235,3 +250,16 @@ def test_opinion_scores_reject_where_there_are_any(query: float | None, reply: f
     assert {"mos.query_ovrl", "mos.reply_ovrl"} <= set(judged_columns(rules))
     assert not any(column.startswith("mos.") for column in judged_columns(STRICT))
     assert judge([{**GOOD, "transcribe.query_wer": 0.3}], "", STRICT)[0] == REJECTED
+
+
+def test_what_the_words_miss_is_told_too_and_duplicates_last() -> None:
+    rules = changed(text=TextConfig())
+    copy = "near_duplicate 0.912 >= 0.8 of 00ff (test)"
+    assert judge([GOOD], "", rules) == (KEPT, [])
+    assert judge([GOOD], "", rules, [copy]) == (REJECTED, [copy])
+    bad = {**GOOD, "transcribe.query_wer": 0.3, "script.reply_text": "As an AI, I can only ask you to rest on Friday."}
+    assert judge([GOOD, bad], "", rules)[1] == [
+        "query_wer 0.300 > 0.25 (turn 1)",
+        "reply_assistants As an AI (turn 1)",
+    ]
+    assert judge([GOOD], "rate:ValueError", rules, [copy]) == (QUARANTINED, [])

@@ -1,0 +1,55 @@
+"""`echat publish`: a finished run as a dataset of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.console import Folder, Json, Quiet, Verbose, sentences, show, show_json, show_table
+
+
+def publish(
+    run: Folder,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Folder or URL: s3://bucket/name, gs://bucket/name.")],
+    licence: Annotated[str, typer.Option("--licence", help="Of the dataset, as an SPDX name: CC-BY-4.0.")],
+    version: Annotated[str, typer.Option("--version", help="Of the release.")] = "1.0.0",
+    citation: Annotated[Path | None, typer.Option("--citation", help="A BibTeX file.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Files sent at once.")] = 8,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Make the release and send nothing.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Also what may not be passed on; the card warns.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Publish a finished run: shards, index, card, Croissant, checksums. Run it again to go on or to update."""
+    with sentences(verbose):
+        from manifests.errors import UserError
+        from pipeline.publish.release import Terms, make_release
+        from pipeline.publish.upload import upload
+
+        if not licence.strip():
+            raise UserError("--licence: is empty; name the licence under which the dataset is published")
+        try:
+            text = citation.read_text() if citation else ""
+        except OSError as error:
+            raise UserError(f"{citation}: cannot be read ({error.strerror})") from error
+        release = make_release(run, Terms(licence.strip(), version, text, anyway))
+        if dry_run:
+            files = sorted(path for path in release.rglob("*") if path.is_file())
+            rows = [(str(path.relative_to(release)), path.stat().st_size) for path in files]
+            if as_json:
+                show_json({"release": str(release), "files": dict(rows)})
+            else:
+                show_table(f"would be sent to {target}", ["file", "bytes"], rows)
+            return
+        said = (lambda name: None) if quiet or as_json else (lambda name: show(f"sent {name}"))
+        done = upload(release, target, run / "publish", workers, said)
+        if as_json:
+            show_json({"release": str(release), "target": target, **vars(done)})
+            return
+        rest = f"; {done.there} were there" if done.there else ""
+        gone = f"; {done.removed} of an earlier release removed" if done.removed else ""
+        show(f"{done.sent} files sent and read back, {done.sent_bytes / 1e6:,.1f} MB{rest}{gone}")
+        show(f"check it anywhere with: echat verify {target}")

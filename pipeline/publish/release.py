@@ -1,0 +1,260 @@
+"""A release: the shards of a run with what others need to load, check and cite them, as a folder of its own.
+
+release/<key>/*.tar *.tar.idx *.json      hard links to the shards
+release/<key>/index/<split>.parquet       a row per turn, without audio
+release/<key>/README.md croissant.json statistics.json run.yaml dataset.json checksums.sha256
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from manifests.errors import UserError
+from manifests.files import sha256, temporary, write_atomic, writing
+from manifests.ids import canonical_json, content_hash
+from manifests.labels import CUES, NONE, SPLITS
+from manifests.run import load_run
+from pipeline.dag import Dag, build_dag
+from pipeline.grid import Grid
+from pipeline.inspect import read_documents
+from pipeline.join import by_dialogue, join_rows
+from pipeline.publish.croissant import croissant
+from pipeline.publish.index import write_index
+from pipeline.select import load_statistics, verdicts
+from pipeline.topup import with_topup
+from pipeline.verdict import KEPT, VERDICTS
+from pipeline.verify import check_current
+
+FORMAT = 1
+_LICENCES = (
+    "apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "mit",
+)  # fmt: skip
+"""Those that dataset hubs know by name; any other is `other` in the card's header and named in its text."""
+_EXAMPLES = 4
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the publisher decides.
+
+    Attributes:
+        licence: Of the dataset as a whole, as an SPDX name.
+        version: Of the release.
+        citation: BibTeX, or "" for one made of the name.
+        anyway: Publish although an engine or a corpus says that it must not be; the card then warns.
+    """
+
+    licence: str
+    version: str = "1.0.0"
+    citation: str = ""
+    anyway: bool = False
+
+
+def make_release(run: Path, terms: Terms) -> Path:
+    """Make the release of a finished run, unless it is there.
+
+    Raises:
+        UserError: The run is not finished, or may not be published.
+    """
+    if not (run / "run.yaml").exists():
+        raise UserError(f"{run}: is not a run folder (it has no run.yaml); name the folder given to build --out")
+    grid = Grid.open(with_topup(build_dag(load_run(run / "run.yaml"), run / "run.yaml"), run), run)
+    if check_current(grid, run):
+        raise UserError(f"{run}: its build is not finished; run echat build again, then publish")
+    warning = _warning(grid.dag)
+    if warning and not terms.anyway:
+        raise UserError(f"{run}: may not be published: {warning}; --anyway publishes it with a warning in its card")
+    shards = (run / "shards" / "current").resolve()
+    key = content_hash([FORMAT, shards.name, vars(terms), (run / "select" / "current").resolve().name])
+    folder = run / "release" / key
+    if not (folder / "checksums.sha256").exists():
+        spare = temporary(folder)
+        with writing(folder):
+            spare.mkdir(parents=True)
+            _fill(spare, grid, run, shards, terms, warning)
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.rename(spare, folder)
+    return folder
+
+
+def _warning(dag: Dag) -> str:
+    """Why the data may not be passed on, or ""."""
+    if not dag.publishable:
+        return "its speech is made by a test engine"
+    kept = [about.name for about in dag.planner.real.abouts.values() if not about.publish]
+    return f"recordings of {', '.join(kept)} may not be passed on" if kept else ""
+
+
+def _fill(folder: Path, grid: Grid, run: Path, shards: Path, terms: Terms, warning: str) -> None:
+    for path in sorted(shards.iterdir()):
+        if path.name not in ("dataset.json", "checksums.sha256"):
+            os.link(path, folder / path.name)
+    dataset = json.loads((shards / "dataset.json").read_text())
+    statistics = load_statistics(run / "select" / "current")
+    (folder / "index").mkdir()
+    indices = []
+    for split in SPLITS:
+        names = [shard["name"] for shard in dataset["shards"] if shard["split"] == split]
+        if names:
+            path = folder / "index" / f"{split}.parquet"
+            write_index(shards, split, names, path)
+            indices.append((f"index/{split}.parquet", sha256(path), path.stat().st_size))
+    shutil.copyfile(run / "run.yaml", folder / "run.yaml")
+    write_atomic(folder / "statistics.json", canonical_json(statistics))
+    facts = _facts(grid, shards, dataset, statistics, terms, warning)
+    write_atomic(folder / "README.md", _card().render(facts).encode())
+    document = croissant(facts, indices, dataset["shards"])
+    write_atomic(folder / "croissant.json", (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    shutil.copyfile(shards / "dataset.json", folder / "dataset.json")
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    lines = "".join(f"{sha256(folder / name)}  {name}\n" for name in names)
+    write_atomic(folder / "checksums.sha256", lines.encode())
+
+
+def _facts(
+    grid: Grid, shards: Path, dataset: Mapping[str, Any], statistics: Mapping[str, Any], terms: Terms, warning: str
+) -> dict[str, Any]:
+    """Everything that the card and the Croissant document say."""
+    dag = grid.dag
+    verdict = {name: statistics["verdict"].get(name, 0) for name in VERDICTS}
+    real = statistics["source"].get("real", {}).get(KEPT, 0)
+    speech = (
+        f"Of the queries {real:,} are recordings of people; all other speech is synthetic."
+        if real
+        else "All speech is synthetic."
+    )
+    known = terms.licence.lower() in _LICENCES
+    title = dataset["name"]
+    splits = [(split, dataset["splits"][split]) for split in SPLITS]
+    entry = f"@misc{{{title}, title={{{title}}}, version={{{terms.version}}}, howpublished={{echat}}}}"
+    description = (
+        f"Spoken dialogues whose voices carry cues of age, gender, emotion and sound events, with empathetic replies:"
+        f" {dataset['rows']:,} dialogues. {speech}"
+    )
+    return {
+        "name": title,
+        "warning": f"Not for use beyond tests: {warning}." if warning else "",
+        "licence": terms.licence,
+        "licence_id": terms.licence.lower() if known else "other",
+        "version": terms.version,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "citation": terms.citation or entry,
+        "description": description,
+        "url": "https://arxiv.org/abs/2508.09600",
+        "languages": sorted({dag.manifest.language, *(_languages(shards, dataset))}),
+        "size_category": next((name for most, name in _SIZES if dataset["rows"] < most), "n>1M"),
+        "data_files": [(split, item["shards"]) for split, item in splits if item["rows"]],
+        "splits": [(split, item["rows"], len(item["shards"])) for split, item in splits],
+        "rows": dataset["rows"],
+        "hours": dataset["seconds"] / 3600,
+        "speech": speech,
+        "seed": dag.manifest.seed,
+        "planned": sum(verdict.values()),
+        **verdict,
+        "reasons": sorted(statistics["reason"].items(), key=lambda item: -item[1]),
+        "stages": [
+            (stage, ", ".join(dict.fromkeys(engines)), ", ".join(dict.fromkeys(map(str, dataset["licences"][stage]))))
+            for stage, engines in dataset["engines"].items()
+        ],
+        "voices": ", ".join(dataset["licences"]["voices"]),
+        "corpora": [
+            (about.name, about.licence, about.consent, about.recordings) for about in dag.planner.real.abouts.values()
+        ],
+        "labels": [
+            (task, label, counts.get(KEPT, 0), sum(counts.values()))
+            for task, labels in statistics["task"].items()
+            for label, counts in labels.items()
+        ],
+        "examples": _examples(shards, dataset),
+        "groups": list(_groups(grid, shards.parents[1] / "select" / "current")),
+        "rai": {
+            "dataCollection": "Planned by quota, written, synthesised or taken from corpora, annotated and filtered by"
+            " thresholds; see README.md and run.yaml.",
+            "dataCollectionType": "Software Collection" if not real else "Others",
+            "dataBiases": "Kept shares differ by age, gender and emotion of the voice (README.md, Groups): what"
+            " annotators hear less well is rarer here.",
+            "dataLimitations": "Labels of synthetic queries are requests that annotators agreed with, not what"
+            " listeners said.",
+            "dataUseCases": "Training and evaluation of spoken-dialogue models; not for identifying people.",
+            "personalSensitiveInformation": "Recordings of people under the consent that their corpora state."
+            if real
+            else "None: all voices are synthetic.",
+        },
+    }  # fmt: skip
+
+
+def _languages(shards: Path, dataset: Mapping[str, Any]) -> set[str]:
+    """Languages of the queries, from the first dialogue of each shard."""
+    found = set()
+    for shard in dataset["shards"]:
+        for document in read_documents(shards / shard["name"]):
+            found.add(document["query_language"])
+            break
+    return found
+
+
+def _examples(shards: Path, dataset: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The first dialogue of some tasks."""
+    found: dict[str, dict[str, str]] = {}
+    for shard in dataset["shards"]:
+        for document in read_documents(shards / shard["name"]):
+            if len(found) == _EXAMPLES:
+                return list(found.values())
+            if document["task"] in found:
+                continue
+            turn = document["turns"][0]
+            cues = [f"{family} {turn['query']['requested'][family]}" for family in turn["cues"]]
+            found[document["task"]] = {
+                "task": document["task"], "cues": ", ".join(cues) or "no cue", "voice": turn["query"]["voice"],
+                "query": turn["query"]["text"], "reply": turn["reply"]["text"],
+                "reply_emotion": turn["reply"]["emotion"],
+            }  # fmt: skip
+    return list(found.values())
+
+
+def _groups(grid: Grid, select: Path) -> Iterator[tuple[str, str, int, int, str]]:
+    """Planned and kept dialogues by what was asked of the first turn's voice."""
+    planned: Counter[tuple[str, str]] = Counter()
+    kept: Counter[tuple[str, str]] = Counter()
+    columns = [f"plan.{family}" for family in CUES]
+    for part, cells in grid.all_cells.items():
+        rows, errors = join_rows(grid.ledger, [cells["plan"]], columns)
+        judged = {row["id"]: row["verdict"] for row in verdicts(select, part, ["id", "verdict"]).to_pylist()}
+        for turns, _ in by_dialogue(rows, errors):
+            for family in CUES:
+                key = (family, turns[0][f"plan.{family}"])
+                planned[key] += 1
+                kept[key] += judged[turns[0]["id"]] == KEPT
+    for family, values in CUES.items():
+        for label in (*values, NONE):
+            if number := planned[family, label]:
+                good = kept[family, label]
+                yield family, label, number, good, f"{good / number:.2f}"
+
+
+@cache
+def _card() -> Any:
+    import jinja2
+
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    env.filters["md"] = _markdown
+    return env.get_template("card.md.j2")
+
+
+def _markdown(text: object) -> str:
+    """Text that no Markdown or HTML reader takes for markup, on one line."""
+    line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{char}" if char in "\\`*_[]|#~$" else char for char in line)

@@ -1,0 +1,226 @@
+"""Uploading a release: in parallel, resumable, read back and compared; complete only when `dataset.json` is there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manifests.errors import UserError, WorkFailedError
+from manifests.ids import content_hash
+from pipeline.verify_shards import Finding
+
+LAST = ("checksums.sha256", "dataset.json")
+"""Uploaded after all else, in this order: a set without `dataset.json` is not complete."""
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "az"}
+"""They have no folders, and making one may make a bucket."""
+_CHUNK = 1 << 20
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """What was done: files and bytes sent, files that were there already, old files removed."""
+
+    sent: int
+    sent_bytes: int
+    there: int
+    removed: int
+
+
+def upload(
+    release: Path, target: str, ledger: Path, workers: int = 8, progress: Callable[[str], None] = lambda name: None
+) -> Uploaded:
+    """Copy a release to a folder, a bucket or whatever fsspec names; run it again to go on.
+
+    Args:
+        release: A folder with `checksums.sha256`.
+        target: Path or URL of the folder to fill: `s3://bucket/name`.
+        ledger: Folder of the run in which is noted what was sent and verified, a file per target.
+        workers: Files sent at once.
+        progress: Called with the name of every finished file.
+
+    Raises:
+        UserError: The target cannot be named, reached or written; nothing of it is listed as complete.
+        WorkFailedError: A file differs from what was sent, again and again.
+    """
+    with _sentences(target):
+        system, root = _open(target)
+        wanted = _listed((release / "checksums.sha256").read_text())
+        wanted["checksums.sha256"] = _sha256_file(release / "checksums.sha256")
+        notes = _Notes(ledger / f"{content_hash([target], 16)}.jsonl")
+        old = _old_files(system, root, wanted)
+        first = [name for name in sorted(wanted) if name not in LAST]
+        todo = [name for name in first if not _is_there(system, root, name, release, wanted, notes)]
+        last = [name for name in LAST if not _is_there(system, root, name, release, wanted, notes)]
+        if (todo or last or old) and system.exists(f"{root}/dataset.json"):
+            system.rm_file(f"{root}/dataset.json")  # what is there is not complete until all is sent
+            last = [name for name in LAST if name in last or name == "dataset.json"]
+        with ThreadPoolExecutor(workers) as pool:
+            jobs = [pool.submit(_send, system, root, name, release, wanted[name], notes) for name in todo]
+            try:
+                for job in as_completed(jobs):
+                    progress(job.result())
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        for name in old:
+            system.rm_file(f"{root}/{name}")
+        for name in last:
+            progress(_send(system, root, name, release, wanted[name], notes))
+    sent = [*todo, *last]
+    size = sum((release / name).stat().st_size for name in sent)
+    return Uploaded(len(sent), size, len(wanted) - len(sent), len(old))
+
+
+def verify_remote(url: str) -> Iterator[Finding]:
+    """Compare every file of a published set with its checksum, reading all of it.
+
+    Raises:
+        UserError: The place cannot be reached.
+    """
+    with _sentences(url):
+        system, root = _open(url)
+        if not system.exists(f"{root}/dataset.json"):
+            yield Finding(url, "", "has no dataset.json: it is no published set, or not complete; publish again")
+            return
+        try:
+            listed = _listed(system.cat_file(f"{root}/checksums.sha256").decode())
+        except (OSError, ValueError) as error:
+            yield Finding(f"{url}/checksums.sha256", "", f"cannot be read ({error})")
+            return
+        for name, digest in listed.items():
+            if name.startswith("/") or ".." in name.split("/"):
+                yield Finding(f"{url}/checksums.sha256", name, "names a file outside of the set")
+            elif not system.exists(f"{root}/{name}"):
+                yield Finding(f"{url}/{name}", "", "is missing")
+            elif _sha256_remote(system, f"{root}/{name}") != digest:
+                yield Finding(f"{url}/{name}", "", "the sha256 is not the listed one")
+
+
+class _Notes:
+    """What was sent and verified: a JSON line a file, of one target."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self.lock = path, threading.Lock()
+        self.known: dict[str, str] = {}
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                note = json.loads(line)
+                self.known[note["name"]] = note["sha256"]
+            except (ValueError, KeyError, TypeError):
+                continue  # torn by a kill: the file is sent again
+
+    def add(self, name: str, digest: str) -> None:
+        with self.lock, self.path.open("a") as stream:
+            stream.write(json.dumps({"name": name, "sha256": digest}) + "\n")
+            self.known[name] = digest
+
+
+def _is_there(system: Any, root: str, name: str, release: Path, wanted: dict[str, str], notes: _Notes) -> bool:
+    if notes.known.get(name) != wanted[name]:
+        return False
+    try:
+        return system.info(f"{root}/{name}")["size"] == (release / name).stat().st_size
+    except FileNotFoundError:
+        return False
+
+
+def _send(system: Any, root: str, name: str, release: Path, digest: str, notes: _Notes) -> str:
+    path = f"{root}/{name}"
+    folders = not set(_protocols(system)) & _OBJECT_STORES
+    for _ in range(_TRIES):
+        if folders:
+            system.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        system.put_file(str(release / name), path)
+        if _sha256_remote(system, path) == digest:
+            notes.add(name, digest)
+            return name
+    raise WorkFailedError(
+        f"{path}: what was read back is not what was sent, {_TRIES} times; run publish again to go on"
+    )
+
+
+def _old_files(system: Any, root: str, wanted: dict[str, str]) -> list[str]:
+    """Files of an earlier release that this one has not; none but those that its checksums list."""
+    path = f"{root}/checksums.sha256"
+    if not system.exists(path):
+        return []
+    try:
+        names = _listed(system.cat_file(path).decode())
+    except ValueError:
+        return []
+    inside = [name for name in names if not name.startswith("/") and ".." not in name.split("/")]
+    return [name for name in inside if name not in wanted and system.exists(f"{root}/{name}")]
+
+
+def _open(target: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    system, root = url_to_fs(target, **({"auto_mkdir": True} if "://" not in target else {}))
+    # Another process may have changed what is there.
+    system.invalidate_cache()
+    system.use_listings_cache = False
+    return system, root.rstrip("/")
+
+
+def _protocols(system: Any) -> tuple[str, ...]:
+    return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
+
+
+@contextmanager
+def _sentences(target: str) -> Iterator[None]:
+    """Errors of storage as one sentence; credentials are never part of it."""
+    try:
+        yield
+    except (UserError, WorkFailedError):
+        raise
+    except ImportError as error:
+        raise UserError(f"{target}: needs a package ({error}): pip install 'echat-pipeline[publish]'") from error
+    except PermissionError as error:
+        raise UserError(
+            f"{target}: access was refused; check the credentials in the environment and their rights"
+        ) from error
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{target}: does not exist (the bucket, for object stores); create it, then publish again"
+        ) from error
+    except (OSError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{target}: cannot be used ({said}); mend that and publish again, what was sent stays"
+        ) from error
+    except Exception as error:
+        if "redential" not in type(error).__name__:
+            raise
+        raise UserError(f"{target}: no credentials were found; set them in the environment") from error
+
+
+def _listed(text: str) -> dict[str, str]:
+    """Names and sha256 of a checksum file."""
+    out = {}
+    for line in text.splitlines():
+        digest, name = line.split("  ", 1)
+        out[name] = digest
+    return out
+
+
+def _sha256_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sha256_remote(system: Any, path: str) -> str:
+    system.invalidate_cache()
+    digest = hashlib.sha256()
+    with system.open(path, "rb", block_size=_CHUNK) as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
