@@ -17,10 +17,9 @@ from pydantic import Field, model_validator
 from manifests.engine import Problem, unkeyed
 from manifests.errors import UserError, WorkFailedError
 from manifests.prompts import Prompts, load_prompts
-from pipeline.llm.answers import BadAnswerError
 from pipeline.llm.author import Author, Style
 from pipeline.llm.cache import Cache
-from pipeline.llm.client import PIP, Client, Server, ServerError
+from pipeline.llm.client import PIP, Client, Server
 from pipeline.llm.price import Pricer
 from pipeline.writers.base import Asks, ScriptConfig
 
@@ -183,7 +182,9 @@ class OpenAIWriter:
             async with free:
                 try:
                     return await author.texts(row)
-                except (BadAnswerError, ServerError) as error:
+                except (UserError, WorkFailedError):
+                    raise
+                except Exception as error:  # its own, such as a BadAnswerError or a ServerError
                     return error
 
         tasks = [asyncio.create_task(one(row)) for row in rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,6 +146,17 @@ def test_a_dead_server_stops_the_run_and_the_next_one_goes_on(tmp_path, expected
         _, whole = write(config(server, tmp_path / "whole", concurrency=2), TODO)
     assert answered + spent["asked"] == whole["asked"], "what was answered before is not asked again"
     assert paid + spent["completion_tokens"] == whole["completion_tokens"]
+
+
+@pytest.mark.parametrize("kind", ["503", "silence"])
+def test_a_gateway_without_a_server_and_a_server_that_hangs_count_as_gone(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Also when the cell has too few rows to tell by their number."""
+    monkeypatch.setattr(Handler, "do_GET", FAULTS[kind])
+    server.fault = lambda handler, request, what: FAULTS[kind](handler) or True
+    with pytest.raises(WorkFailedError, match="does not answer"):
+        write(config(server, tmp_path, retries=1, timeout_s=0.5), TODO[:1])
 
 
 def test_nobody_listening_is_told_at_once(tmp_path) -> None:

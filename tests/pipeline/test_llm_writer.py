@@ -265,6 +265,30 @@ def test_the_pairs_other_voice_is_shown_unless_switched_off(server, tmp_path) ->
     assert server.asked()["contrast"] == 0
 
 
+def test_requests_carry_the_settings(server, tmp_path) -> None:
+    settings = {"temperature": 0.3, "max_tokens": 77, "judge_model": "judge", "extra_body": {"top_p": 0.5}}
+    write(config(server, tmp_path / "a", **settings), rows(1, contrastive=0.0))
+    for request in server.requests:
+        judging = prompt_of(request) in ("neutral", "plausible", "relevant")
+        assert request["model"] == ("judge" if judging else "stub")
+        assert request["temperature"] == (0.0 if judging else 0.3)
+        assert (request["max_tokens"], request["top_p"]) == (77, 0.5)
+        assert request["response_format"] == {"type": "json_object"}
+        assert 0 <= request["seed"] < 2**31
+        assert not request.keys() - {
+            "model",
+            "messages",
+            "temperature",
+            "max_tokens",
+            "top_p",
+            "response_format",
+            "seed",
+        }
+    server.requests.clear()
+    write(config(server, tmp_path / "b", json_mode=False, send_seed=False), rows(1, contrastive=0.0))
+    assert all("seed" not in request and "response_format" not in request for request in server.requests)
+
+
 def test_settings_that_change_no_text_are_in_no_key(tmp_path) -> None:
     one = config("http://a/v1", tmp_path)
     fast = {"concurrency": 3, "timeout_s": 9, "retries": 1, "price_in": 2, "requests_per_minute": 5, "cache": tmp_path}
