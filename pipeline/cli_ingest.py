@@ -49,8 +49,8 @@ def _command(name: str) -> Callable[..., None]:
         language: Annotated[str, typer.Option("--language", help="Of texts that do not say theirs: de.")] = "",
         rate: Annotated[int | None, typer.Option("--rate", metavar="HZ", help="Resample; else as it is.")] = None,
         publish: Annotated[
-            bool, typer.Option("--publish/--no-publish", help="May the recordings be passed on?")
-        ] = True,
+            bool | None, typer.Option("--publish/--no-publish", help="May they be passed on? [if the licence is open]")
+        ] = None,
         as_json: Json = False,
         verbose: Verbose = False,
     ) -> None:

@@ -27,14 +27,14 @@ def publish(
     with sentences(verbose):
         from manifests.errors import UserError
         from pipeline.publish.release import Terms, make_release
-        from pipeline.publish.upload import upload
+        from pipeline.publish.upload import shown, upload
 
         if not licence.strip():
             raise UserError("--licence: is empty; name the licence under which the dataset is published")
         try:
             text = citation.read_text() if citation else ""
-        except OSError as error:
-            raise UserError(f"{citation}: cannot be read ({error.strerror})") from error
+        except (OSError, UnicodeError) as error:
+            raise UserError(f"{citation}: cannot be read as text ({error})") from error
         release = make_release(run, Terms(licence.strip(), version, text, anyway))
         if dry_run:
             files = sorted(path for path in release.rglob("*") if path.is_file())
@@ -52,4 +52,4 @@ def publish(
         rest = f"; {done.there} were there" if done.there else ""
         gone = f"; {done.removed} of an earlier release removed" if done.removed else ""
         show(f"{done.sent} files sent and read back, {done.sent_bytes / 1e6:,.1f} MB{rest}{gone}")
-        show(f"check it anywhere with: echat verify {target}")
+        show(f"check it anywhere with: echat verify {shown(target)}")

@@ -210,7 +210,7 @@ def reuse_shards(root: Path, folder: Path, layout: Sequence[Mapping[str, Any]]) 
         old = have.get(spec["key"])
         if not record.exists() and old is not None:
             tar = folder / f"{spec['name']}.tar"
-            _link(old.with_suffix(".tar"), tar)
+            link(old.with_suffix(".tar"), tar)
             write_atomic(tar.with_name(tar.name + ".idx"), index_tar(tar).encode())
             content = json.loads(old.read_text())
             write_atomic(record, canonical_json({**content, "name": f"{spec['name']}.tar"}))
@@ -259,7 +259,7 @@ def finish_layout(dag: Dag, final: Path, building: Path, layout: Sequence[Mappin
             spare = temporary(final)
             spare.mkdir()
             for name in names:
-                _link(building / name, spare / name)
+                link(building / name, spare / name)
             write_atomic(spare / "dataset.json", canonical_json(describe(dag, records)))
             hashes = {record["name"]: record["sha256"] for record in records}
             lines = [f"{hashes.get(name) or sha256(spare / name)}  {name}\n" for name in [*names, "dataset.json"]]
@@ -270,7 +270,7 @@ def finish_layout(dag: Dag, final: Path, building: Path, layout: Sequence[Mappin
     point_current(final.parent, final.name)
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
     """Hard-link, or copy where the file system has no links."""
     target.unlink(missing_ok=True)
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from manifests.errors import UserError
 from pipeline.ingest.base import Adapter, Item, Items, Left, Unread
-from pipeline.ingest.tables import EXTRA, csv_rows, json_rows, number_of, text_of
+from pipeline.ingest.tables import EXTRA, csv_rows, json_rows, number_of, text_of, unreadable
 
 FAMILIES = ("gender", "age", "emotion", "event", "speakers")
 _READ = {"file", "speaker", *FAMILIES, "text", "translation", "language", "split", "start", "end"}
@@ -35,6 +35,9 @@ def table_items(source: Path) -> Items:
             yield Unread(tuple(sorted(new)))
         if EXTRA in row:
             yield Left(text_of(row.get("file")), "its row has more cells than the table has columns (quote its commas)")
+            continue
+        if reason := unreadable(row, "start", "end"):
+            yield Left(text_of(row.get("file")), reason)
             continue
         yield Item(
             file=text_of(row.get("file")),
@@ -110,6 +113,8 @@ def _supervision(name: str, row: Mapping[str, Any], known: Mapping[str, str | No
         return Left(name, "its recording is not one file")
     if row.get("channel", 0) not in (0, [0]):
         return Left(name, "it is of another channel than the first")
+    if reason := unreadable(row, "start", "duration"):
+        return Left(name, reason)
     start, seconds = number_of(row.get("start"), 0.0) or 0.0, number_of(row.get("duration"))
     custom = row.get("custom") if isinstance(row.get("custom"), dict) else {}
     return Item(
@@ -144,6 +149,8 @@ def osum_items(source: Path) -> Items:
                 yield Left(name, "the row is no JSON object")
             elif "wav_1" in row:
                 yield Left(name, "it is a dialogue of several turns")
+            elif reason := unreadable(row, "start", "end"):
+                yield Left(name, reason)
             else:
                 yield _osum(row)
 

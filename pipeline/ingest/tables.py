@@ -6,7 +6,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,14 @@ def number_of(value: Any, default: float | None = None) -> float | None:
     except (TypeError, ValueError):
         return default
     return number if 0 <= number < 1e7 else default
+
+
+def unreadable(row: Mapping[str, Any], *names: str) -> str:
+    """Why a row's times cannot be read, or "": a cut that is misspelt must not take the whole file."""
+    for name in names:
+        if text_of(row.get(name)) and number_of(row.get(name)) is None:
+            return f"its {name} is no number of seconds"
+    return ""
 
 
 def decoded(path: Path) -> str:

@@ -54,6 +54,10 @@ _CLOSED = re.compile(
     r"research|academic|non[- ]?commercial|\bnc\b|\bnd\b|ravdess|\btess\b|emo-?db|no redistribution", re.IGNORECASE
 )
 """Words of licences, and names of corpora, that say that recordings are not free to be published by anyone."""
+_OPEN = re.compile(
+    r"\bcc[- ]?0\b|\bcc[- ]by\b|\bodbl\b|\bpddl\b|public domain|\bmit\b|\bapache\b|\bbsd\b", re.IGNORECASE
+)
+"""Words of licences that let anyone publish; of any other the user must say so."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class Request:
         name: Of the corpus; empty for the adapter's, or else that of the folder.
         language: Of rows that do not say theirs.
         rate: In Hz, to resample to; None keeps each file's own.
-        publish: False where the recordings may not be published, whatever else is known.
+        publish: Whether the recordings may be published; None: if the licence is known to let anyone do so. Neither
+            overrules a licence or a publisher who forbids it.
     """
 
     source: Path
@@ -74,7 +79,7 @@ class Request:
     name: str = ""
     language: str = ""
     rate: int | None = None
-    publish: bool = True
+    publish: bool | None = None
 
 
 def adapter_of(name: str) -> Adapter:
@@ -266,13 +271,14 @@ def _write(adapter: Adapter, request: Request, name: str, folder: Path) -> dict[
 
 def _about(adapter: Adapter, request: Request, name: str, counts: Counts) -> dict[str, Any]:
     closed = bool(_CLOSED.search(request.licence)) or bool(_CLOSED.search(name))
+    stated = bool(_OPEN.search(request.licence)) if request.publish is None else request.publish
     return {
         "name": name,
         "version": FORMAT,
         "adapter": adapter.name,
         "licence": request.licence.strip(),
         "consent": request.consent.strip(),
-        "publish": adapter.publish and request.publish and not closed,
+        "publish": adapter.publish and stated and not closed,
         "note": adapter.note,
         "source": adapter.source or request.source.resolve().name,
         "citation": adapter.citation,

@@ -30,11 +30,13 @@ from pipeline.join import by_dialogue, join_rows
 from pipeline.publish.croissant import croissant
 from pipeline.publish.index import write_index
 from pipeline.select import load_statistics, verdicts
+from pipeline.shards import link
 from pipeline.topup import with_topup
 from pipeline.verdict import KEPT, VERDICTS
 from pipeline.verify import check_current
 
-FORMAT = 1
+FORMAT = 2
+_LATER = ("release.json", "checksums.sha256")
 _LICENCES = (
     "apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "mit",
 )  # fmt: skip
@@ -79,27 +81,34 @@ def make_release(run: Path, terms: Terms) -> Path:
     folder = run / "release" / key
     if not (folder / "checksums.sha256").exists():
         spare = temporary(folder)
-        with writing(folder):
-            spare.mkdir(parents=True)
-            _fill(spare, grid, run, shards, terms, warning)
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.rename(spare, folder)
+        try:
+            with writing(folder):
+                spare.mkdir(parents=True)
+                _fill(spare, grid, run, shards, terms, warning)
+                if folder.exists() and not (folder / "checksums.sha256").exists():
+                    shutil.rmtree(folder)
+                if not folder.exists():  # somebody else may have made the same
+                    os.rename(spare, folder)
+        finally:
+            shutil.rmtree(spare, ignore_errors=True)
     return folder
 
 
 def _warning(dag: Dag) -> str:
     """Why the data may not be passed on, or ""."""
-    if not dag.publishable:
-        return "its speech is made by a test engine"
-    kept = [about.name for about in dag.planner.real.abouts.values() if not about.publish]
-    return f"recordings of {', '.join(kept)} may not be passed on" if kept else ""
+    closed = [about.name for about in dag.planner.real.abouts.values() if not about.publish]
+    if closed:
+        return f"recordings of {', '.join(closed)} may not be passed on"
+    return "" if dag.publishable else "its speech is made by a test engine"
 
 
 def _fill(folder: Path, grid: Grid, run: Path, shards: Path, terms: Terms, warning: str) -> None:
-    for path in sorted(shards.iterdir()):
-        if path.name not in ("dataset.json", "checksums.sha256"):
-            os.link(path, folder / path.name)
+    for line in (shards / "checksums.sha256").read_text().splitlines():
+        digest, name = line.split("  ", 1)
+        if not (shards / name).is_file() or sha256(shards / name) != digest:
+            raise UserError(f"{shards / name}: is damaged; run echat build again to make it anew, then publish")
+        if name != "dataset.json":
+            link(shards / name, folder / name)
     dataset = json.loads((shards / "dataset.json").read_text())
     statistics = load_statistics(run / "select" / "current")
     (folder / "index").mkdir()
@@ -117,6 +126,13 @@ def _fill(folder: Path, grid: Grid, run: Path, shards: Path, terms: Terms, warni
     document = croissant(facts, indices, dataset["shards"])
     write_atomic(folder / "croissant.json", (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
     shutil.copyfile(shards / "dataset.json", folder / "dataset.json")
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    listed = {
+        "format": "echat-release",
+        "version": terms.version,
+        "files": [*names, "release.json", "checksums.sha256"],
+    }
+    write_atomic(folder / "release.json", canonical_json(listed))
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     lines = "".join(f"{sha256(folder / name)}  {name}\n" for name in names)
     write_atomic(folder / "checksums.sha256", lines.encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,6 +17,8 @@ from manifests.errors import UserError, WorkFailedError
 from manifests.ids import content_hash
 from pipeline.verify_shards import Finding
 
+FIRST = "release.json"
+"""Uploaded before all else: it says that the place is ours, and which files are."""
 LAST = ("checksums.sha256", "dataset.json")
 """Uploaded after all else, in this order: a set without `dataset.json` is not complete."""
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "az"}
@@ -52,16 +55,29 @@ def upload(
     """
     with _sentences(target):
         system, root = _open(target)
+        _keep_apart(system, root, release.resolve().parents[1])
         wanted = _listed((release / "checksums.sha256").read_text())
         wanted["checksums.sha256"] = _sha256_file(release / "checksums.sha256")
-        notes = _Notes(ledger / f"{content_hash([target], 16)}.jsonl")
+        damaged = [name for name in wanted if _sha256_file(release / name) != wanted[name]]
+        if damaged:
+            raise UserError(f"{release}: {damaged[0]} is damaged; delete this folder and publish again to make it anew")
         old = _old_files(system, root, wanted)
-        first = [name for name in sorted(wanted) if name not in LAST]
-        todo = [name for name in first if not _is_there(system, root, name, release, wanted, notes)]
-        last = [name for name in LAST if not _is_there(system, root, name, release, wanted, notes)]
-        if (todo or last or old) and system.exists(f"{root}/dataset.json"):
-            system.rm_file(f"{root}/dataset.json")  # what is there is not complete until all is sent
-            last = [name for name in LAST if name in last or name == "dataset.json"]
+        same = _read(system, f"{root}/{FIRST}") == (release / FIRST).read_bytes()
+        complete = system.exists(f"{root}/{LAST[-1]}")
+        notes = _Notes(ledger / f"{content_hash([system.unstrip_protocol(root), wanted[FIRST]], 16)}.jsonl", same)
+        there = {
+            name for name in wanted if same and _is_there(system, root, name, release, wanted[name], notes, complete)
+        }
+        first = [] if FIRST in there else [FIRST]
+        todo = [name for name in sorted(wanted) if name not in (FIRST, *LAST) and name not in there]
+        last = [name for name in LAST if name not in there]
+        if complete and (first or todo or last or old):
+            system.rm_file(f"{root}/{LAST[-1]}")  # what is there is not complete until all is sent
+            last = [name for name in LAST if name in last or name == LAST[-1]]
+        for name in old:
+            system.rm_file(f"{root}/{name}")
+        for name in first:
+            progress(_send(system, root, name, release, wanted[name], notes))
         with ThreadPoolExecutor(workers) as pool:
             jobs = [pool.submit(_send, system, root, name, release, wanted[name], notes) for name in todo]
             try:
@@ -70,11 +86,9 @@ def upload(
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        for name in old:
-            system.rm_file(f"{root}/{name}")
         for name in last:
             progress(_send(system, root, name, release, wanted[name], notes))
-    sent = [*todo, *last]
+    sent = [*first, *todo, *last]
     size = sum((release / name).stat().st_size for name in sent)
     return Uploaded(len(sent), size, len(wanted) - len(sent), len(old))
 
@@ -95,6 +109,9 @@ def verify_remote(url: str) -> Iterator[Finding]:
         except (OSError, ValueError) as error:
             yield Finding(f"{url}/checksums.sha256", "", f"cannot be read ({error})")
             return
+        names = {path[len(root) + 1 :] for path in map(str, system.find(root))}
+        for name in sorted(names - listed.keys() - {"checksums.sha256"}):
+            yield Finding(f"{url}/{name}", "", "is not listed in checksums.sha256")
         for name, digest in listed.items():
             if name.startswith("/") or ".." in name.split("/"):
                 yield Finding(f"{url}/checksums.sha256", name, "names a file outside of the set")
@@ -105,10 +122,15 @@ def verify_remote(url: str) -> Iterator[Finding]:
 
 
 class _Notes:
-    """What was sent and verified: a JSON line a file, of one target."""
+    """What was sent and verified: a JSON line a file, of one target and release.
 
-    def __init__(self, path: Path) -> None:
+    Notes count only while the place holds that release: `same`. Else they are begun anew.
+    """
+
+    def __init__(self, path: Path, same: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not same:
+            path.unlink(missing_ok=True)
         self.path, self.lock = path, threading.Lock()
         self.known: dict[str, str] = {}
         for line in path.read_text().splitlines() if path.exists() else ():
@@ -124,11 +146,13 @@ class _Notes:
             self.known[name] = digest
 
 
-def _is_there(system: Any, root: str, name: str, release: Path, wanted: dict[str, str], notes: _Notes) -> bool:
-    if notes.known.get(name) != wanted[name]:
-        return False
+def _is_there(system: Any, root: str, name: str, release: Path, digest: str, notes: _Notes, complete: bool) -> bool:
+    """Whether a file of this release need not be sent: noted as verified, or, in a complete set, read and equal."""
+    path = f"{root}/{name}"
     try:
-        return system.info(f"{root}/{name}")["size"] == (release / name).stat().st_size
+        if system.info(path)["size"] != (release / name).stat().st_size:
+            return False
+        return _sha256_remote(system, path) == digest if complete else notes.known.get(name) == digest
     except FileNotFoundError:
         return False
 
@@ -149,26 +173,58 @@ def _send(system: Any, root: str, name: str, release: Path, digest: str, notes: 
 
 
 def _old_files(system: Any, root: str, wanted: dict[str, str]) -> list[str]:
-    """Files of an earlier release that this one has not; none but those that its checksums list."""
-    path = f"{root}/checksums.sha256"
-    if not system.exists(path):
+    """Files of an earlier release that this one has not.
+
+    Raises:
+        UserError: The place holds files and no release of ours: nothing there is touched.
+    """
+    stated = _read(system, f"{root}/{FIRST}")
+    if stated is None:
+        have = system.find(root) if system.exists(root) else []
+        if have:
+            raise UserError(f"{root}: holds files that echat did not publish; name an empty or a new place")
         return []
     try:
-        names = _listed(system.cat_file(path).decode())
-    except ValueError:
-        return []
+        document = json.loads(stated)
+        names = document["files"]
+        if document["format"] != "echat-release" or not all(isinstance(name, str) for name in names):
+            raise ValueError("it is no list of a release")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{root}/{FIRST}: cannot be read ({error}); name an empty or a new place") from error
     inside = [name for name in names if not name.startswith("/") and ".." not in name.split("/")]
     return [name for name in inside if name not in wanted and system.exists(f"{root}/{name}")]
+
+
+def _read(system: Any, path: str) -> bytes | None:
+    return system.cat_file(path) if system.exists(path) else None
+
+
+def _keep_apart(system: Any, root: str, run: Path) -> None:
+    """Refuse to publish a run into itself, or over itself."""
+    if not set(_protocols(system)) & {"file", "local"}:
+        return
+    place = Path(root).resolve()
+    if place == run or run in place.parents or place in run.parents:
+        raise UserError(
+            f"{place}: the run {run} and the place where it is published must be apart; name another folder"
+        )
 
 
 def _open(target: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
+    if not target.strip():
+        raise UserError("TARGET is empty; name a folder or a URL")
     system, root = url_to_fs(target, **({"auto_mkdir": True} if "://" not in target else {}))
     # Another process may have changed what is there.
     system.invalidate_cache()
     system.use_listings_cache = False
     return system, root.rstrip("/")
+
+
+def shown(target: str) -> str:
+    """A target without user, password and query."""
+    return re.sub(r"//[^/@]*@", "//", target).split("?")[0]
 
 
 def _protocols(system: Any) -> tuple[str, ...]:
@@ -178,6 +234,7 @@ def _protocols(system: Any) -> tuple[str, ...]:
 @contextmanager
 def _sentences(target: str) -> Iterator[None]:
     """Errors of storage as one sentence; credentials are never part of it."""
+    target = shown(target)
     try:
         yield
     except (UserError, WorkFailedError):
@@ -193,7 +250,7 @@ def _sentences(target: str) -> Iterator[None]:
             f"{target}: does not exist (the bucket, for object stores); create it, then publish again"
         ) from error
     except (OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
+        said = shown(" ".join(str(error).split()))[:200]
         raise UserError(
             f"{target}: cannot be used ({said}); mend that and publish again, what was sent stays"
         ) from error

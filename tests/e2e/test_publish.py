@@ -213,6 +213,72 @@ def test_wrong_places_and_missing_credentials_are_said_in_a_sentence(run, s3, mo
         assert time.time() - started < 120
 
 
+def test_foreign_files_are_never_touched(run, release, tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    (tmp_path / "checksums.sha256").write_text(f"{'0' * 64}  thesis.tex\n")
+    (tmp_path / "thesis.tex").write_text("years of work")
+    before = tree(tmp_path)
+    with pytest.raises(UserError, match="did not publish"):
+        upload(release, str(tmp_path), run / "publish")
+    assert tree(tmp_path) == before
+
+
+def test_a_run_is_not_published_into_itself(run, release):
+    before = tree(run / "shards")
+    for place in (run, release, run / "shards" / "current", run / "x" / "y", run.parent):
+        for target in (str(place), f"file://{place}"):
+            with pytest.raises(UserError, match="must be apart"):
+                upload(release, target, run / "publish")
+    assert tree(run / "shards") == before
+
+
+def test_a_damaged_shard_is_not_published(tmp_path):
+    tone(tmp_path, plan={"quotas": {"neutral": 3}})
+    tar = next((tmp_path / "out" / "shards" / "current").glob("*.tar"))
+    data = bytearray(tar.read_bytes())
+    data[700] ^= 1
+    tar.write_bytes(data)
+    with pytest.raises(UserError, match="is damaged"):
+        make_release(tmp_path / "out", TERMS)
+    assert not any((tmp_path / "out" / "release").iterdir())
+
+
+def test_publishing_again_repairs_and_follows_the_release_asked_for(run, release, tmp_path):
+    target, other = tmp_path / "t", make_release(run, Terms("CC-BY-4.0", "1.0.1", anyway=True))
+    upload(release, str(target), run / "publish")
+    tar = next(target.glob("train*.tar"))
+    data = bytearray(tar.read_bytes())
+    data[700] ^= 1
+    tar.write_bytes(data)
+    assert upload(release, str(target), run / "publish").sent == 2  # the tar, and dataset.json after it
+    assert tree(target) == tree(release)
+    upload(other, str(target), tmp_path / "another-ledger")
+    assert tree(target) == tree(other)
+    upload(release, f"{target}/", run / "publish")
+    assert tree(target) == tree(release)
+
+
+def test_tars_that_are_not_listed_are_found(run, release, s3):
+    upload(release, "s3://bucket/extra", run / "publish")
+    s3.pipe_file("bucket/extra/train-1turn-99999.tar", b"left over")
+    s3.invalidate_cache()
+    found = [str(finding) for finding in verify_remote("s3://bucket/extra")]
+    assert found == ["s3://bucket/extra/train-1turn-99999.tar: is not listed in checksums.sha256"]
+
+
+def test_a_licence_that_no_hub_knows_stands_in_the_card(run):
+    card = (make_release(run, Terms("LicenseRef-Mine", anyway=True)) / "README.md").read_text()
+    assert 'license_name: "LicenseRef-Mine"' in card
+    assert "Licence: LicenseRef-Mine." in card
+
+
+def test_passwords_in_a_target_are_not_shown(run):
+    result = echat("publish", run, "nowhere://bob:hunter2@host/x?sig=abc", "--licence", "CC0", "--anyway")
+    assert result.returncode == 2
+    assert "hunter2" not in result.stderr
+    assert "abc" not in result.stderr
+
+
 def test_what_may_not_be_published_is_refused(run, tmp_path):
     with pytest.raises(UserError, match="test engine"):
         make_release(run, Terms("CC-BY-4.0"))

@@ -189,13 +189,40 @@ def test_what_stands_in_the_way_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("licence", "free"),
-    [("CC0", True), ("CC BY-SA 4.0", True), ("CC BY-NC 4.0", False), ("for academic use", False), ("CC BY-ND", False)],
+    [
+        ("CC0", True),
+        ("CC BY-SA 4.0", True),
+        ("CC BY-NC 4.0", False),
+        ("for academic use", False),
+        ("CC BY-ND", False),
+        ("All rights reserved", False),
+        ("LDC user agreement", False),
+        ("not for redistribution", False),
+    ],
 )
 def test_a_closed_licence_is_not_published(tmp_path: Path, licence: str, free: bool) -> None:
     source = people(tmp_path / "src", 1)
     assert take_in("csv", source, tmp_path / "out", licence=licence)["publish"] is free
     assert read_about(tmp_path / "out").publish is free
     assert take_in("csv", source, tmp_path / "closed", licence=licence, publish=False)["publish"] is False
+
+
+def test_the_owner_may_publish_under_terms_of_his_own(tmp_path: Path) -> None:
+    source = people(tmp_path / "src", 1)
+    assert take_in("csv", source, tmp_path / "out", licence="my own terms", publish=True)["publish"] is True
+    assert take_in("csv", source, tmp_path / "nc", licence="CC BY-NC 4.0", publish=True)["publish"] is False
+
+
+@pytest.mark.parametrize(("start", "end"), [("1,5", "2.5"), ("-1", ""), ("", "x")])
+def test_a_cut_that_cannot_be_read_never_takes_the_whole_file(tmp_path: Path, start: str, end: str) -> None:
+    source = people(tmp_path / "src", 1)
+    table = source / "labels.csv"
+    header, first, *rest = table.read_text().splitlines()
+    cut = [f'{first},"{start}","{end}"', *(f"{line},," for line in rest)]
+    table.write_text("\n".join([f"{header},start,end", *cut]) + "\n")
+    report = take_in("csv", source, tmp_path / "out", licence="CC0")
+    assert report["recordings"] == 7
+    assert any("no number of seconds" in reason for reason in report["rejected"])
 
 
 def test_the_same_source_gives_the_same_folder(tmp_path: Path) -> None:

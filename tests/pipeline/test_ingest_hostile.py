@@ -125,7 +125,8 @@ def test_bad_rows_do_not_take_good_ones_along(tmp_path: Path) -> None:
     long_split = said.pop(next(reason for reason in said if reason.startswith("its split")))
     assert long_split == 1
     assert said == {
-        "the same sound as another recording": 2,
+        "the same sound as another recording": 1,
+        "its start is no number of seconds": 1,
         "the file is missing": 2,
         "it names no file": 2,
         "its text is longer than 2000 characters": 1,
