@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import difflib
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,37 +26,52 @@ from pipeline.summary import label_of
 
 WAVE_COLUMNS = 120
 """Columns of a drawn waveform."""
+_PREFIX = "data:audio/ogg;base64,"
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
 class Store(Protocol):
     """Where encoded clips go."""
 
-    def put(self, name: str, data: bytes) -> str:
-        """Keep a clip and return the address that an audio element plays it from."""
+    def put(self, name: str, data: bytes) -> None:
+        """Keep a clip."""
+        ...
+
+    def address(self, name: str) -> str:
+        """What an audio element plays a clip from; "" for one that is not to be heard."""
         ...
 
 
 class Inline:
-    """Clips within the page itself, as data addresses, up to a budget.
+    """Clips within the page itself, as data addresses; `allot` says which of them.
 
     Attributes:
-        budget: Bytes that the addresses may take.
-        used: Bytes that they take.
         refused: Clips that did not fit.
     """
 
-    def __init__(self, budget: int) -> None:
-        self.budget, self.used, self.refused = budget, 0, 0
+    def __init__(self) -> None:
+        self.clips: dict[str, bytes] = {}
+        self.chosen: set[str] = set()
+        self.refused = 0
 
-    def put(self, name: str, data: bytes) -> str:
-        """See `Store.put`; "" for a clip that does not fit."""
-        address = "data:audio/ogg;base64," + base64.b64encode(data).decode()
-        if self.used + len(address) > self.budget:
-            self.refused += 1
-            return ""
-        self.used += len(address)
-        return address
+    def put(self, name: str, data: bytes) -> None:
+        """See `Store.put`."""
+        self.clips[name] = data
+
+    def allot(self, names: Sequence[str], budget: float) -> None:
+        """Choose clips in an order until the bytes are used; a name that comes twice takes its bytes twice."""
+        uses = Counter(names)
+        for name in dict.fromkeys(names):
+            cost = uses[name] * (len(_PREFIX) + (len(self.clips[name]) + 2) // 3 * 4)
+            if cost <= budget:
+                budget -= cost
+                self.chosen.add(name)
+            else:
+                self.refused += 1
+
+    def address(self, name: str) -> str:
+        """See `Store.address`."""
+        return _PREFIX + base64.b64encode(self.clips[name]).decode() if name in self.chosen else ""
 
 
 class Files:
@@ -65,9 +81,12 @@ class Files:
         self.folder = folder / "audio"
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def put(self, name: str, data: bytes) -> str:
+    def put(self, name: str, data: bytes) -> None:
         """See `Store.put`."""
         write_atomic(self.folder / f"{name}.opus", data)
+
+    def address(self, name: str) -> str:
+        """See `Store.address`."""
         return f"audio/{name}.opus"
 
 
@@ -76,7 +95,7 @@ class Utterance:
     """One query or reply.
 
     Attributes:
-        audio: Address of the sound, or "".
+        clip: Name of the sound in the store, or "" without one.
         wave: Path of an SVG of `WAVE_COLUMNS` x 100 units.
         event: Start and end of the sound event as shares of the duration, or None.
         diff: What was asked for against what was heard: (`same`, `lost` or `added`, words).
@@ -85,7 +104,7 @@ class Utterance:
     role: str
     text: str
     seconds: float | None
-    audio: str
+    clip: str
     wave: str
     event: tuple[float, float] | None
     diff: tuple[tuple[str, str], ...]
@@ -108,8 +127,13 @@ class Card:
     reasons: tuple[str, ...]
     error: str
     pair: str
-    turns: tuple[tuple[Utterance, Utterance], ...]
-    think: str
+    turns: tuple[tuple[Utterance, Utterance, str], ...]
+    """Query, reply and think text of each."""
+
+    @property
+    def clips(self) -> list[str]:
+        """Names of its sounds."""
+        return [said.clip for query, reply, _ in self.turns for said in (query, reply) if said.clip]
 
 
 def cards(grid: Grid, picks: Iterable[Pick], store: Store) -> Iterator[Card]:
@@ -132,25 +156,29 @@ def _card(grid: Grid, turns: Sequence[Mapping[str, Any]], error: str, pick: Pick
     return Card(
         id=pick.id, task=first["plan.task"], label=label_of(first), split=first["plan.split"],
         source=first["plan.source"], verdict=pick.verdict, reasons=pick.reasons, error=error, pair=first["plan.pair"],
-        turns=tuple(tuple(_utterance(row, role, slots, store) for role in ("query", "reply")) for row in turns),  # type: ignore[arg-type]
-        think=first["script.think_text"] or "",
+        turns=tuple(
+            (_utterance(row, "query", slots, store), _utterance(row, "reply", slots, store),
+             row["script.think_text"] or "")
+            for row in turns
+        ),
     )  # fmt: skip
 
 
 def _utterance(row: Mapping[str, Any], role: str, slots: Sequence[str], store: Store) -> Utterance:
     text, heard = row[f"script.{role}_text"] or "", row[f"transcribe.{role}_transcript"]
     language = row["plan.query_language" if role == "query" else "plan.language"]
-    seconds, audio, wave = row[f"speak_{role}.seconds"], "", ""
+    seconds, clip, wave = row[f"speak_{role}.seconds"], "", ""
     if row[f"speak_{role}.audio"]:
         samples, rate = decode_flac(row[f"speak_{role}.audio"])
         wave = waveform(samples)
-        audio = store.put(f"{row['id']}.{row['turn']}.{role}", opus(samples, rate))
+        clip = f"{row['id']}.{row['turn']}.{role}"
+        store.put(clip, opus(samples, rate))
     event = None
     if role == "query" and seconds and row["speak_query.event_end"]:
         event = (row["speak_query.event_start"] / seconds, row["speak_query.event_end"] / seconds)
     spoken = row[f"script.{role}_spoken"] or text
     return Utterance(
-        role=role, text=text, seconds=seconds, audio=audio, wave=wave, event=event,
+        role=role, text=text, seconds=seconds, clip=clip, wave=wave, event=event,
         diff=diff(spoken, heard, language) if heard is not None else (),
         scores=tuple(_scores(row, role)), labels=tuple(_labels(row, slots)) if role == "query" else (),
         voice=row[f"plan.{role}_voice"],

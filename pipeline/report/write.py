@@ -18,7 +18,7 @@ from manifests.files import temporary, write_atomic, writing
 from manifests.run import load_run
 from pipeline.dag import build_dag
 from pipeline.grid import Grid
-from pipeline.report.clips import Card, Files, Inline, cards
+from pipeline.report.clips import Card, Files, Inline, Store, cards
 from pipeline.report.figures import clusters, matrices, project, speakers, stage_figures
 from pipeline.report.gather import NUM_BINS, Gathered, Histogram, Pick, by, gather
 from pipeline.report.plots import bars, histogram
@@ -28,6 +28,7 @@ from pipeline.verdict import KEPT, VERDICTS
 from pipeline.verify import check_current
 
 _PAGE = Path(__file__).parent / "page"
+_MARK = ".echat-report"
 _SPLIT_ROWS = 200
 """Dialogues on one page of the folder form."""
 
@@ -86,20 +87,20 @@ def write_report(request: Request) -> Written:
 
 
 def _write_page(grid: Grid, found: Gathered, overview: dict[str, Any], request: Request) -> Written:
-    # What is not sound takes about 4 kB a dialogue, and the pictures less than one MB.
     picks = [pick for picks in _fairly(found) for pick in picks]
     pairs = [pick for picks in found.pairs.values() for pick in picks]
-    rest = 1.2e6 + 5000 * (len(picks) + len(pairs))
-    store = Inline(max(0, int(request.budget_mb * 1e6 - rest)))
-    by_id = {card.id: card for card in cards(grid, picks, store)}
+    store = Inline()
+    by_id = {card.id: card for card in cards(grid, {pick.id: pick for pick in (*picks, *pairs)}.values(), store)}
     shown = [by_id[pick.id] for pick in picks]
-    by_id |= {card.id: card for card in cards(grid, [pick for pick in pairs if pick.id not in by_id], store)}
     overview["pairs"] = [[by_id[pick.id] for pick in picks] for picks in found.pairs.values()]
     note = (
         f"{len(shown):,} of {overview['planned']:,} dialogues: up to {request.per_cell} of every task, label and"
         " verdict, drawn by the hash of their ids."
     )
-    page = _render(grid, shown, overview, note, "data:")
+    silent = len(_render(grid, shown, overview, note, "data:", store))
+    clips = [name for card in (*shown, *(by_id[pick.id] for pick in pairs)) for name in card.clips]
+    store.allot(clips, request.budget_mb * 1e6 - silent)
+    page = _render(grid, shown, overview, note, "data:", store)
     with writing(request.out):
         request.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(request.out, page)
@@ -114,12 +115,13 @@ def _fairly(found: Gathered) -> list[list[Pick]]:
 
 def _write_folder(grid: Grid, found: Gathered, overview: dict[str, Any], request: Request) -> Written:
     out = request.out
-    if out.exists() and not (out / "index.html").exists():
-        raise UserError(f"{out}: exists and is no report; name another folder")
+    if out.exists() and not (out / _MARK).exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: exists and is no report in the form of a folder; name another")
     spare = temporary(out)
     shown, links = 0, []
     with writing(spare):
         spare.mkdir(parents=True)
+        (spare / _MARK).write_text("Written by echat report --full, which replaces this folder as a whole.\n")
         store = Files(spare)
         for (task, label), picks in _by_label(found).items():
             for number, chunk in enumerate(_chunks(picks, _SPLIT_ROWS), 1):
@@ -128,13 +130,13 @@ def _write_folder(grid: Grid, found: Gathered, overview: dict[str, Any], request
                 page = list(cards(grid, chunk, store))
                 note = f"All {len(picks):,} dialogues of {task} {label}, {len(page):,} of them here."
                 back = [("Overview", "index.html")]
-                (spare / name).write_bytes(_render(grid, page, None, note, "'self'", back))
+                (spare / name).write_bytes(_render(grid, page, None, note, "'self'", store, back))
                 shown += len(page)
         pairs = [pick for picks in found.pairs.values() for pick in picks]
         by_id = {card.id: card for card in cards(grid, pairs, store)}
         overview["pairs"] = [[by_id[pick.id] for pick in picks] for picks in found.pairs.values()]
         note = f"All {shown:,} dialogues, a page for every label; see the links above."
-        (spare / "index.html").write_bytes(_render(grid, [], overview, note, "'self'", links))
+        (spare / "index.html").write_bytes(_render(grid, [], overview, note, "'self'", store, links))
         if out.exists():
             shutil.rmtree(out)
         os.rename(spare, out)
@@ -146,6 +148,8 @@ def _by_label(found: Gathered) -> dict[tuple[str, str], list[Pick]]:
     out: dict[tuple[str, str], list[Pick]] = {}
     for (task, label, _), picks in found.cells.items():
         out.setdefault((task, label), []).extend(picks)
+    for picks in out.values():
+        picks.sort(key=lambda pick: pick.part)  # so that a page reads few parts
     return out
 
 
@@ -244,6 +248,7 @@ def _render(
     overview: dict[str, Any] | None,
     note: str,
     media: str,
+    store: Store,
     links: Sequence[tuple[str, str]] = (),
 ) -> bytes:
     from markupsafe import Markup
@@ -263,6 +268,7 @@ def _render(
             style_hash=_hash(style),
             script_hash=_hash(script),
             media=media,
+            address=store.address,
             overview=overview,
             links=links,
             samples_note=note,

@@ -133,7 +133,13 @@ def test_a_budget_is_kept_and_says_what_is_silent(run, tmp_path):
     written = write_report(Request(run[0], tmp_path / "small.html", per_cell=3, budget_mb=1.6))
     assert written.size < 1.6e6
     assert written.silent > 0
-    assert "did not fit" in written.page.read_text()
+    text = written.page.read_text()
+    assert "did not fit" in text
+    # The first dialogue of every label is heard before the second of any.
+    cards = text.split("<article")[1:]
+    heard = [("<audio" in card, re.search(r'data-task="(\w+)" data-label="([^"]+)"', card)[0]) for card in cards]
+    first = {label for sound, label in heard if sound}
+    assert len(first) > len({label for _, label in heard}) / 2
 
 
 def test_the_folder_form_has_every_dialogue_and_its_sounds(run, tmp_path):
@@ -159,6 +165,7 @@ def test_what_cannot_be_reported_is_said_in_a_sentence(run, tmp_path):
         assert "Traceback" not in result.stderr
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
+    (tmp_path / "mine" / "index.html").write_text("my own site")
     result = echat("report", run[0], "--full", "--out", tmp_path / "mine")
     assert result.returncode == 2
     assert "is no report" in result.stderr
@@ -172,7 +179,7 @@ def _unfinished(out, tmp_path):
     return copy
 
 
-def test_a_browser_plays_filters_and_asks_nobody(run, page):
+def test_a_browser_plays_filters_and_asks_nobody(run, page, tmp_path):
     playwright = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
@@ -215,6 +222,15 @@ def test_a_browser_plays_filters_and_asks_nobody(run, page):
             assert ended[1] > 0.2
             wide = view.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
             assert wide[0] <= wide[1]  # readable on a phone: nothing sticks out
+            write_report(Request(run[0], tmp_path / "full", full=True))
+            view.goto((tmp_path / "full" / "gender-male-1.html").as_uri())
+            seconds = view.evaluate(
+                """() => new Promise((done, fail) => {
+                    const audio = document.querySelector('#cards audio');
+                    audio.onloadedmetadata = () => done(audio.duration); audio.onerror = fail; audio.load();
+                })"""
+            )
+            assert seconds > 0.2
             assert said == []
             assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
         finally:
