@@ -25,7 +25,8 @@ _BLEND, _SET = "blend", "set_"
 class Voice:
     """One row of a voice table; `split` is empty for reply voices, which belong to the assistant.
 
-    `recipe` is the text of a `manifests.recipe.Recipe`, or empty when the speaker knows the voice by its name.
+    `recipe` is the text of a `manifests.recipe.Recipe`, or empty when the speaker knows the voice by its name. What is
+    spoken in a voice with `publish` False (`no` in the table) may not be passed on.
     """
 
     voice: str
@@ -37,6 +38,7 @@ class Voice:
     speaker: str
     licence: str
     recipe: str = ""
+    publish: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class VoiceTable:
             where = f"{file}:{reader.line_num}"
             row = {column: (value or "").strip() for column, value in row.items() if isinstance(column, str)}
             recipe = _recipe(row, where)
-            voice = Voice(**{column: row[column] for column in _COLUMNS}, recipe=recipe.text if recipe else "")
+            values = {column: row[column] for column in _COLUMNS}
+            voice = Voice(**values, recipe=recipe.text if recipe else "", publish=_publish(row, where))
             _check(voice, where)
             if voice.voice in names:
                 raise UserError(f"{where}: the voice {voice.voice!r} stands twice; names must be unique")
@@ -95,7 +98,8 @@ class VoiceTable:
 
     def content_hash(self) -> str:
         """Changes when any voice does."""
-        return content_hash([list(vars(voice).values()) for voice in self.voices])
+        free = {"publish": True}  # a table that says nothing of it is the same as ever
+        return content_hash([[v for k, v in vars(voice).items() if free.get(k) is not v] for voice in self.voices])
 
 
 def _check_header(file: Path, header: list[str]) -> None:
@@ -108,6 +112,13 @@ def _check_header(file: Path, header: list[str]) -> None:
             raise UserError(f"{file}:1: the column {column!r} stands twice; keep one")
         if column.startswith(_SET) and column.removeprefix(_SET) not in NAMES:
             raise UserError(f"{file}:1: the column {column!r} sets no cue; use {_SET} and one of {', '.join(NAMES)}")
+
+
+def _publish(row: dict[str, str], where: str) -> bool:
+    stated = row.get("publish", "")
+    if stated not in ("", "yes", "no"):
+        raise UserError(f"{where}: publish is {stated!r}; write yes or no, or leave it empty for yes")
+    return stated != "no"
 
 
 def _recipe(row: dict[str, str], where: str) -> Recipe | None:

@@ -50,10 +50,16 @@ class Dag:
         return self.plan.planner
 
     @property
+    def closed_voices(self) -> list[str]:
+        """Voices of the run's tables whose speech may not be passed on."""
+        voices = (*self.planner.voices.voices, *self.planner.reply_voices.voices)
+        return sorted({voice.voice for voice in voices if not voice.publish})
+
+    @property
     def publishable(self) -> bool:
-        """Whether every speaker makes speech, and every corpus has recordings, that may be published."""
+        """Whether all voices, speakers and corpora of the run may be heard by everybody."""
         stages = (self.by_name["speak_query"], self.by_name["speak_reply"])
-        if not all(about.publish for about in self.planner.real.abouts.values()):
+        if not all(about.publish for about in self.planner.real.abouts.values()) or self.closed_voices:
             return False
         return all(stage.engine.capabilities.publishable for stage in stages)  # type: ignore[attr-defined]
 

@@ -99,6 +99,8 @@ def _warning(dag: Dag) -> str:
     closed = [about.name for about in dag.planner.real.abouts.values() if not about.publish]
     if closed:
         return f"recordings of {', '.join(closed)} may not be passed on"
+    if dag.closed_voices:
+        return f"speech in the voice {dag.closed_voices[0]} may not be passed on"
     return "" if dag.publishable else "its speech is made by a test engine"
 
 
@@ -205,7 +207,9 @@ def _facts(
             "dataUseCases": "Training and evaluation of spoken-dialogue models; not for identifying people.",
             "personalSensitiveInformation": "Recordings of people under the consent that their corpora state."
             if real
-            else "None: all voices are synthetic.",
+            else "None: all voices are synthetic."
+            if dag.manifest.plan.voices is None
+            else "The voices are of a table of the publisher's own and may imitate people.",
         },
     }  # fmt: skip
 

@@ -250,3 +250,18 @@ def test_the_neural_speaker_has_many_people() -> None:
     ages, genders = Counter(voice.age for voice in voices), Counter(voice.gender for voice in voices)
     assert min(ages.values()) >= 12
     assert abs(genders["female"] - genders["male"]) <= len(voices) / 5
+
+
+def test_a_table_may_forbid_to_publish_a_voice(tmp_path):
+    header = "voice,role,split,language,gender,age,speaker,licence"
+    rows = ["a,query,train,en,female,adult,s1,own", "b,query,train,en,male,adult,s2,own"]
+    (tmp_path / "plain.csv").write_text("\n".join([header, *rows]) + "\n")
+    closed = [f"{header},publish", f"{rows[0]},no", f"{rows[1]},yes"]
+    (tmp_path / "closed.csv").write_text("\n".join(closed) + "\n")
+    plain, stated = (VoiceTable.load("x", tmp_path / name) for name in ("plain.csv", "closed.csv"))
+    assert [voice.publish for voice in plain.voices] == [True, True]
+    assert [voice.publish for voice in stated.voices] == [False, True]
+    assert plain.content_hash() != stated.content_hash()
+    (tmp_path / "odd.csv").write_text("\n".join([f"{header},publish", f"{rows[0]},perhaps"]) + "\n")
+    with pytest.raises(UserError, match="publish is 'perhaps'"):
+        VoiceTable.load("x", tmp_path / "odd.csv")
