@@ -25,6 +25,8 @@ from pipeline.writers.base import Asks, ScriptConfig
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OURS = ("model", "messages", "temperature", "max_tokens", "seed", "response_format", "stream", "n", "tools")
+_VERSION = 2
+"""Of the way rows are asked for; a raised one makes them anew."""
 _BATCH_ROWS = 256  # rows written side by side at most; those of one part fit, and memory stays flat
 
 
@@ -109,7 +111,7 @@ class OpenAIConfig(ScriptConfig):
 
     def revision(self) -> str:
         named = f"{self.model}{f'@{self.model_revision}' if self.model_revision else ''}"
-        return f"openai/{named}+prompts/{self.templates.revision}+bank/{self.bank.content_hash()}"
+        return f"openai/{named}+asking/{_VERSION}+prompts/{self.templates.revision}+bank/{self.bank.content_hash()}"
 
     def problems(self) -> list[Problem]:
         found = []
