@@ -117,9 +117,17 @@ class OpenAIConfig(ScriptConfig):
         found = []
         if importlib.util.find_spec("openai") is None:
             found.append(Problem("the package openai is missing", PIP))
-        if self.key_env and not os.environ.get(self.key_env):
+        key = self.key()
+        if self.key_env and not key:
             found.append(Problem(f"the environment variable {self.key_env} is not set", "put the server's key into it"))
+        if not all("!" <= char <= "~" for char in key):  # the client would show it, as a header that it cannot send
+            what = f"the environment variable {self.key_env} holds blanks or characters other than printable ASCII"
+            found.append(Problem(what, "put the server's key alone into it"))
         return found
+
+    def key(self) -> str:
+        """The server's key, without the line break that files and shells leave at its end."""
+        return os.environ.get(self.key_env, "").strip() if self.key_env else ""
 
     def price(self, samples: Iterable[tuple[float, Sequence[Mapping[str, Any]]]]) -> Asks:
         pricer = Pricer(self.language)
@@ -137,9 +145,13 @@ class OpenAIConfig(ScriptConfig):
         """Money for so many tokens, in whatever currency the prices are."""
         return (prompt_tokens * self.price_in + completion_tokens * self.price_out) / 1e6
 
-    def open(self) -> OpenAIWriter:
+    def require(self) -> None:
+        """Raise UserError where it cannot ask."""
         for problem in self.problems():
             raise UserError(f"script: openai: {problem.what}; {problem.fix}")
+
+    def open(self) -> OpenAIWriter:
+        self.require()
         return OpenAIWriter(self)
 
 
@@ -201,9 +213,9 @@ class OpenAIWriter:
 
     def _connect(self) -> Client:
         config = self.config
-        key = os.environ.get(config.key_env, "") if config.key_env else ""
+        config.require()
         server = Server(
-            config.base_url, key, config.concurrency, config.timeout_s, config.retries, config.backoff_s,
+            config.base_url, config.key(), config.concurrency, config.timeout_s, config.retries, config.backoff_s,
             config.requests_per_minute, config.tokens_per_minute,
         )  # fmt: skip
         return Client(server, Cache(config.cache or (config.home or Path.cwd()) / "cache" / "llm"))

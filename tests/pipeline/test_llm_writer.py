@@ -343,6 +343,27 @@ def test_a_key_that_is_not_set_is_a_problem(tmp_path, monkeypatch) -> None:
         asking.open()
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", " "])
+def test_a_key_is_sent_without_the_blanks_around_it(server, tmp_path, monkeypatch, end) -> None:
+    monkeypatch.setenv("MY_KEY", f"sk-secret-0123456789{end}")
+    made, _ = write(config(server, tmp_path, key_env="MY_KEY"), rows(1))
+    assert isinstance(made[0], dict)
+    assert server.headers[0]["authorization"] == "Bearer sk-secret-0123456789"
+
+
+@pytest.mark.parametrize(
+    "key", ["sk-secret\n-0123456789", "sk-secret 0123456789", "sk-secret-０１２", "sk-secret\x7f0"]
+)
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(server, tmp_path, monkeypatch, key) -> None:
+    monkeypatch.setenv("MY_KEY", key)
+    asking = config(server, tmp_path, key_env="MY_KEY")
+    for attempt in (asking.open, lambda: write(asking, rows(1))):
+        with pytest.raises(UserError, match="MY_KEY holds blanks or characters") as error:
+            attempt()
+        assert "secret" not in str(error.value)
+    assert not server.requests
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_shipped_prompts_are_whole(language: str) -> None:
     prompts = load_prompts(language)
