@@ -23,6 +23,7 @@ MAX_BYTES = 256 * 1024
 _LONGEST_BACKOFF_S = 30.0
 _MAX_IN_A_ROW = 8  # requests given up one after the other, without an answer in between, before the run is stopped
 _RETRIED = {408, 409, 425, 429}
+_REFUSED = {400, 403, 413, 414, 422, 451}  # of what one request says, such as by a filter of content
 PIP = 'pip install "openai>=2"'
 
 
@@ -99,6 +100,7 @@ class Client:
         self._flying: dict[str, asyncio.Task[Answer]] = {}
         self._pause_until = 0.0
         self._given_up = 0
+        self._answered = False
         self._jitter = random.Random()  # of waiting times alone, which decide no result
 
     async def ask(self, request: Request) -> Answer:
@@ -150,7 +152,7 @@ class Client:
             return found
         async with self._free:
             answer = await self._tries(request)
-        self._given_up = 0
+        self._given_up, self._answered = 0, True
         self.account.asked += 1
         self.account.unmetered += not answer.metered
         self.account.prompt_tokens += answer.prompt_tokens
@@ -214,14 +216,16 @@ class Client:
             raise error
         status, words = error.status_code, self._words(error)
         where = f"script: the server at {self.server.base_url}"
-        if status in (401, 403):
+        # A key that was good is not what a filter of content refuses.
+        if status == 401 or (status == 403 and not self._answered):
             raise UserError(f"{where} refuses the key ({words}): set script.key_env to the variable that holds yours")
         if status in (404, 405) or 300 <= status < 400:
             raise UserError(f"{where} knows no model {request.model!r}, or no such path ({words}): check script.model")
         if status in (400, 422) and "response_format" in words:
             raise UserError(f"{where} takes no response_format ({words}): set script.json_mode: false")
         if status < 500 and status not in _RETRIED:
-            self._count_given_up(words)
+            if status not in _REFUSED:  # a server that reads what it refuses is there, however often it does
+                self._count_given_up(words)
             raise ServerError(f"the server refuses the request: {words}")
         wait = retry_after(error.response.headers)
         if wait is not None and wait > LONGEST_PAUSE_S:

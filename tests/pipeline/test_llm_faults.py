@@ -181,6 +181,34 @@ def test_what_the_user_must_mend_is_told_as_such(server, tmp_path, status, body,
         write(config(server, tmp_path), TODO)
 
 
+@pytest.mark.parametrize("status", [400, 403, 413, 422])
+def test_rows_that_the_server_refuses_fail_alone_however_many(server, tmp_path, expected, status) -> None:
+    """Also when all others are in the cache, and nothing but refusals comes."""
+    refused = {made["query_text"] for made in expected[1:4]}
+
+    def fault(handler: Handler, request: dict[str, Any], what: str) -> bool:
+        bad = what not in ("query", "reply", "contrast") and any(text in str(request["messages"]) for text in refused)
+        if bad:
+            handler.send(status, {"error": {"message": "content management policy", "code": "content_filter"}})
+        return bad
+
+    server.fault = fault
+    for attempt in range(1 if status == 403 else 2):
+        made, _ = write(config(server, tmp_path), TODO)
+        for row, whole in zip(made, expected, strict=True):
+            if whole["query_text"] in refused:
+                assert isinstance(row, ServerError), attempt
+                assert "content management policy" in str(row)
+            else:
+                assert row == whole
+
+
+def test_a_server_that_wants_money_first_stops_the_run(server, tmp_path) -> None:
+    server.fault = lambda handler, request, what: handler.send(402, {"error": {"message": "pay"}}) or True
+    with pytest.raises(WorkFailedError, match=r"nothing but errors .*pay"):
+        write(config(server, tmp_path), rows(14))
+
+
 def test_the_key_is_sent_and_never_written(server, tmp_path, monkeypatch) -> None:
     secret = "sk-very-secret-0123456789"
     monkeypatch.setenv("MY_KEY", secret)
