@@ -24,6 +24,7 @@ _LONGEST_BACKOFF_S = 30.0
 _MAX_IN_A_ROW = 8  # requests given up one after the other, without an answer in between, before the run is stopped
 _RETRIED = {408, 409, 425, 429}
 _REFUSED = {400, 403, 413, 414, 422, 451}  # of what one request says, such as by a filter of content
+_SECRET_CHARS = 12  # keys that open anything are longer, and are no words
 PIP = 'pip install "openai>=2"'
 
 
@@ -82,6 +83,11 @@ class Server:
     backoff_s: float
     requests_per_minute: float | None
     tokens_per_minute: float | None
+
+    @property
+    def secret(self) -> str:
+        """What to blot out of all texts: the key, unless it is one such as `1` or `token` that words may hold."""
+        return self.key if len(self.key) >= _SECRET_CHARS else ""
 
     @property
     def sentence(self) -> str:
@@ -239,7 +245,7 @@ class Client:
         if isinstance(error, TimeoutError):
             return f"no whole answer within {self.server.timeout_s:g} s"
         words = " ".join(f"{type(error).__name__} {error}".split())[:300]
-        return words.replace(self.server.key, "***") if self.server.key else words
+        return words.replace(self.server.secret, "***") if self.server.secret else words
 
     async def _wait_for_pause(self) -> None:
         """A server that asked one request to wait is left alone by all of them."""
@@ -318,7 +324,7 @@ def _open(server: Server) -> Any:
     except ImportError as error:
         raise UserError(f"script: the engine openai needs the package openai; {PIP}") from error
 
-    http = _bounded(openai.DefaultAsyncHttpxClient, server.key)
+    http = _bounded(openai.DefaultAsyncHttpxClient, server.secret)
     return openai.AsyncOpenAI(
         base_url=server.base_url,
         api_key=server.key or "none",
@@ -329,7 +335,7 @@ def _open(server: Server) -> Any:
     )
 
 
-def _bounded(base: Any, key: str) -> Callable[..., Any]:
+def _bounded(base: Any, secret: str) -> Callable[..., Any]:
     """An HTTP client that reads responses whole but never more than `MAX_BYTES`, and blots out an echoed key."""
 
     class Bounded(base):
@@ -344,7 +350,7 @@ def _bounded(base: Any, key: str) -> Callable[..., Any]:
             finally:
                 await response.aclose()
             kept = [(name, value) for name, value in response.headers.items() if name not in _OF_THE_WIRE]
-            data = bytes(body).replace(key.encode(), b"***") if key else bytes(body)
+            data = bytes(body).replace(secret.encode(), b"***") if secret else bytes(body)
             return type(response)(response.status_code, headers=kept, content=data, request=request)
 
     return Bounded
