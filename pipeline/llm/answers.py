@@ -14,6 +14,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from manifests.errors import UserError, dotted
 from manifests.labels import REPLY_EMOTIONS, canonical
+from manifests.textconfig import TextConfig
+from pipeline.hygiene.base import Said
+from pipeline.hygiene.persona import assistants, refusals
 
 MAX_CHARS = {
     "en": {"query": 300, "reply": 420, "think": 1000},
@@ -27,17 +30,6 @@ _BAD_CATEGORIES = {
     "Cn": "unknown character", "Zl": "line break", "Zp": "line break", "So": "symbol that nobody can speak",
 }  # fmt: skip
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
-_ASSISTANTS = re.compile(
-    r"\b(?:chat ?gpt|openai|anthropic|deepseek|qwen|copilot|alexa|siri|google assistant|cortana|as an ai|"
-    r"(?:ai|large) language model|i am an ai|i'm an ai)\b"
-    r"|语言模型|通义千问|文心一言|豆包|小爱同学|作为(?:一个|一名)?(?:人工智能|AI)",
-    re.IGNORECASE,
-)
-_REFUSAL = re.compile(
-    r"^\W*(?:i(?:'m| am) sorry,? but i (?:can ?not|can't)|i (?:can ?not|can't|am unable to|won't) "
-    r"(?:help|assist|comply|answer|provide|fulfil)|(?:很)?抱歉，?我(?:无法|不能)|我(?:无法|不能)(?:提供|协助|回答|帮助))",
-    re.IGNORECASE,
-)
 
 
 class BadAnswerError(ValueError):
@@ -65,10 +57,12 @@ def speakable(text: str) -> str:
 
 
 def _of_assistant(text: str) -> str:
-    found = _ASSISTANTS.search(text)
+    """A reply that selection would not drop for whom it speaks as."""
+    said, config = Said("reply", text, ""), TextConfig()
+    found = next(assistants(said, config), None)
     if found:
-        raise ValueError(f"speaks of {found[0]!r}; speak as yourself")
-    if _REFUSAL.search(text):
+        raise ValueError(f"speaks of {found!r}; speak as yourself")
+    if next(refusals(said, config), None):
         raise ValueError("refuses to answer; reply kindly instead")
     return text
 

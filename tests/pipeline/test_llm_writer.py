@@ -249,6 +249,24 @@ def test_a_reply_emotion_is_known_by_any_spelling() -> None:
         read_answer(ReplyForm, '{"reply": "Take care.", "reply_emotion": "angelic"}', "stop")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "豆包刚出炉，趁热吃吧。", "I can't help but smile when you say that.", "抱歉，我不能想象你有多难过。",
+        "Alexa will be so proud of you.", "I won't answer for the weather, but bring a coat.",
+    ],
+)  # fmt: skip
+def test_replies_that_selection_keeps_are_not_refused(text: str) -> None:
+    document = json.dumps({"reply": text, "reply_emotion": "cheerful"})
+    assert read_answer(ReplyForm, document, "stop").reply == text
+
+
+@pytest.mark.parametrize("text", ["Use Siri to set it.", "I can’t help with that request.", "我是一个人工智能。"])
+def test_replies_that_selection_drops_are_sent_back(text: str) -> None:
+    with pytest.raises(BadAnswerError, match=r"speaks of|refuses"):
+        read_answer(ReplyForm, json.dumps({"reply": text, "reply_emotion": "cheerful"}), "stop")
+
+
 def test_texts_are_in_their_language() -> None:
     in_language("你好，最近怎么样？", "zh")
     in_language("Say café to Zoë.", "en")
