@@ -114,7 +114,10 @@ class Cache:
         return answer
 
     def reject(self, requests: Sequence[tuple[Request, Answer]], reason: str) -> Path:
-        """Set answers that no row can use aside, so that a replay asks anew; returns the file that holds them."""
+        """Set answers that no row can use aside, so that a replay asks anew; returns the file that holds them.
+
+        Another answer, which a worker may have put in the place of one of them since, stays.
+        """
         path = self.folder / "rejected" / f"{requests[0][0].key}.json"
         known = [{"messages": list(request.messages), "seed": request.seed, **asdict(a)} for request, a in requests]
         with writing(path):
@@ -122,9 +125,10 @@ class Cache:
             spare = temporary(self.folder / path.name)
             spare.write_bytes(canonical_json({"reason": reason, "answers": known}))
             os.replace(spare, path)
-        for request, _ in requests:
-            with suppress(OSError):
-                self._path(request.key).unlink()
+        for request, rejected in requests:
+            if self.get(request.key) == rejected:
+                with suppress(OSError):
+                    self._path(request.key).unlink()
         return path
 
 

@@ -13,7 +13,7 @@ from asking import config, rows, write
 from chat_server import ChatServer, Handler, first_times, good_answer, serving
 
 from manifests.errors import UserError, WorkFailedError
-from pipeline.llm.cache import Answer, Cache
+from pipeline.llm.cache import Answer, Cache, Request
 from pipeline.llm.client import MAX_BYTES, ServerError, read_response
 from pipeline.llm.limits import Meter, retry_after
 
@@ -293,6 +293,18 @@ def test_of_two_answers_to_a_request_the_first_is_kept_by_all(tmp_path) -> None:
     assert caches[1].put("ab" * 16, two) == one
     assert caches[1].get("ab" * 16) == one
     assert [path for path in tmp_path.rglob("*") if path.name.startswith(".tmp-")] == []
+
+
+def test_only_the_rejected_answer_itself_is_taken_out_of_the_cache(tmp_path) -> None:
+    cache = Cache(tmp_path)
+    bad, good = (Answer(text, "stop", "m", 1, 1) for text in ("bad", "good"))
+    one, two = (Request("query", "m", "", (), {}, seed) for seed in range(2))
+    cache.put(one.key, bad)
+    cache.put(two.key, good)
+    file = cache.reject([(one, bad), (two, bad)], "no use")
+    assert cache.get(one.key) is None
+    assert cache.get(two.key) == good, "that of another worker"
+    assert [answer["text"] for answer in json.loads(file.read_text())["answers"]] == ["bad", "bad"]
 
 
 def test_a_response_without_a_token_count_is_counted_as_such(server, tmp_path) -> None:
