@@ -29,6 +29,7 @@ _BAD_CATEGORIES = {
     "Cc": "control character", "Cf": "invisible mark", "Cs": "half character", "Co": "private character",
     "Cn": "unknown character", "Zl": "line break", "Zp": "line break", "So": "symbol that nobody can speak",
 }  # fmt: skip
+_BRACES = 32  # tried in an answer, so that one full of them takes no time
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
@@ -142,12 +143,14 @@ def read_answer(form: type[T], text: str, finish: str) -> T:
     Raises:
         BadAnswerError: It is no object of the form; the message says why in a sentence that a model can mend it by.
     """
-    document = _object(text, finish)
-    try:
-        return form.model_validate(document)
-    except ValidationError as error:
-        problems = [f"{dotted(item['loc']) or 'the object'} {_reason(item)}" for item in error.errors()]
-        raise BadAnswerError("; ".join(problems)[:400]) from None
+    problem = ""
+    for document in _objects(text, finish):
+        try:
+            return form.model_validate(document)
+        except ValidationError as error:
+            problems = [f"{dotted(item['loc']) or 'the object'} {_reason(item)}" for item in error.errors()]
+            problem = problem or "; ".join(problems)[:400]
+    raise BadAnswerError(problem)
 
 
 def _reason(item: Any) -> str:
@@ -157,16 +160,27 @@ def _reason(item: Any) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _object(text: str, finish: str) -> dict[str, Any]:
-    """The JSON object of an answer, which models like to wrap in words or fences."""
+def _objects(text: str, finish: str) -> list[dict[str, Any]]:
+    """The JSON objects of an answer, which models like to wrap in words or fences, from the first brace that opens one.
+
+    Raises:
+        BadAnswerError: There are none.
+    """
     text = text.rpartition("</think>")[2]  # of models that reason aloud
-    start = text.find("{")
+    start, found, reason = text.find("{"), [], ""
     if start < 0:
         raise BadAnswerError("the answer holds no JSON object" if text.strip() else "the answer is empty")
-    try:
-        document, _ = json.JSONDecoder().raw_decode(text, start)
-    except (ValueError, RecursionError) as error:
+    # What stands within an object that was cut off is a part of it, and no answer.
+    for _ in range(1 if finish == "length" else _BRACES):
+        try:
+            document, end = json.JSONDecoder().raw_decode(text, start)
+            found.append(document)
+        except (ValueError, RecursionError) as error:
+            reason, end = reason or getattr(error, "msg", "too deeply nested"), start + 1
+        start = text.find("{", end)
+        if start < 0:
+            break
+    if not found:
         cut = "; it was cut off at max_tokens, so be brief" if finish == "length" else ""
-        reason = getattr(error, "msg", "too deeply nested")
-        raise BadAnswerError(f"the answer is not valid JSON ({reason}){cut}") from None
-    return document
+        raise BadAnswerError(f"the answer is not valid JSON ({reason}){cut}")
+    return found

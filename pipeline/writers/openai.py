@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,6 +87,9 @@ class OpenAIConfig(ScriptConfig):
         ours = [name for name in self.extra_body if name in _OURS]
         if ours:
             raise ValueError(f"extra_body.{ours[0]} is set by the engine: use its own keys, or leave it out")
+        odd = next((name for name, value in self.extra_body.items() if not _is_json(value)), None)
+        if odd is not None:
+            raise ValueError(f"extra_body.{odd} is nothing that JSON can say, such as a number that is not finite")
         return self
 
     @property
@@ -153,6 +157,15 @@ class OpenAIConfig(ScriptConfig):
     def open(self) -> OpenAIWriter:
         self.require()
         return OpenAIWriter(self)
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a value can be sent."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True
 
 
 class OpenAIWriter:

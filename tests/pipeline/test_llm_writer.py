@@ -215,6 +215,7 @@ def test_hostile_replies_are_refused_with_a_reason_and_their_row_alone_fails(ser
         ("", "stop", "empty"),
         ("no", "stop", "no JSON object"),
         ('{"score": 3', "length", "cut off at max_tokens"),
+        ('{"reason": {"score": 3}, "sco', "length", "cut off at max_tokens"),
         ('{"score": 7}', "stop", "score"),
         ('{"score": "3"}', "stop", "score"),
         ('{"score": NaN}', "stop", "score"),
@@ -235,6 +236,8 @@ def test_wrong_scores_are_refused(text: str, finish: str, reason: str) -> None:
     [
         '{"query": " It left. "}',
         'Here it is:\n```json\n{"query": "It left."}\n```\nGood luck!',
+        'As asked for {the user}, in the form {"query": ...}: {"query": "It left."}',
+        'An {"example": {"of": 1}} first.\n{"query": "It left."}',
         '<think>{"query": "a draft"}</think>{"query": "It left.", "note": "x"}',
     ],
 )
@@ -341,6 +344,8 @@ def test_settings_that_change_no_text_are_in_no_key(tmp_path) -> None:
         ({"key_env": "sk-123456"}, "not the name"),
         ({"temperature": 3}, "temperature"),
         ({"extra_body": {"messages": []}}, "extra_body.messages"),
+        ({"extra_body": {"top_p": float("nan")}}, "extra_body.top_p"),
+        ({"extra_body": {"deep": {"bias": [1, float("-inf")]}}}, "extra_body.deep"),
         ({"tempreature": 1}, "not a key"),
     ],
 )
