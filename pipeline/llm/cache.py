@@ -6,6 +6,7 @@ machines agree on the answer to a request. An entry that is damaged counts as no
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from manifests.files import remove_debris, temporary, writing
 from manifests.ids import canonical_json, content_hash
 
 _OLD_S = 24 * 3600  # of a temporary file that its writer will not come back for
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK, errno.EINVAL}
 _READ_MAX = 2**22  # bytes; an entry is far smaller
 
 
@@ -141,6 +143,25 @@ def _create(folder: Path, path: Path, data: bytes) -> bool:
             os.link(spare, path)
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return _create_here(path, data)
     finally:
         spare.unlink(missing_ok=True)
+    return True
+
+
+def _create_here(path: Path, data: bytes) -> bool:
+    """The same where files cannot be linked: first come is first kept still, but who reads too early asks anew."""
+    try:
+        stream = path.open("xb")
+    except FileExistsError:
+        return False
+    try:
+        with stream:
+            stream.write(data)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
     return True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -292,6 +294,19 @@ def test_of_two_answers_to_a_request_the_first_is_kept_by_all(tmp_path) -> None:
     assert caches[0].put("ab" * 16, one) == one
     assert caches[1].put("ab" * 16, two) == one
     assert caches[1].get("ab" * 16) == one
+    assert [path for path in tmp_path.rglob("*") if path.name.startswith(".tmp-")] == []
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_answers_are_kept_where_files_cannot_be_linked(tmp_path, monkeypatch, number) -> None:
+    def link(source: Path, target: Path) -> None:
+        raise OSError(number, os.strerror(number), str(target))
+
+    monkeypatch.setattr(os, "link", link)
+    one, two = (Answer(text, "stop", "m", 1, 1) for text in ("one", "two"))
+    assert Cache(tmp_path).put("ab" * 16, one) == one
+    assert Cache(tmp_path).put("ab" * 16, two) == one
+    assert Cache(tmp_path).get("ab" * 16) == one
     assert [path for path in tmp_path.rglob("*") if path.name.startswith(".tmp-")] == []
 
 
