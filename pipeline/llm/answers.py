@@ -14,6 +14,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from manifests.errors import UserError, dotted
 from manifests.labels import REPLY_EMOTIONS, canonical
+from manifests.textconfig import TextConfig
+from pipeline.hygiene.base import Said
+from pipeline.hygiene.persona import assistants, refusals
 
 MAX_CHARS = {
     "en": {"query": 300, "reply": 420, "think": 1000},
@@ -26,18 +29,8 @@ _BAD_CATEGORIES = {
     "Cc": "control character", "Cf": "invisible mark", "Cs": "half character", "Co": "private character",
     "Cn": "unknown character", "Zl": "line break", "Zp": "line break", "So": "symbol that nobody can speak",
 }  # fmt: skip
+_BRACES = 32  # tried in an answer, so that one full of them takes no time
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
-_ASSISTANTS = re.compile(
-    r"\b(?:chat ?gpt|openai|anthropic|deepseek|qwen|copilot|alexa|siri|google assistant|cortana|as an ai|"
-    r"(?:ai|large) language model|i am an ai|i'm an ai)\b"
-    r"|语言模型|通义千问|文心一言|豆包|小爱同学|作为(?:一个|一名)?(?:人工智能|AI)",
-    re.IGNORECASE,
-)
-_REFUSAL = re.compile(
-    r"^\W*(?:i(?:'m| am) sorry,? but i (?:can ?not|can't)|i (?:can ?not|can't|am unable to|won't) "
-    r"(?:help|assist|comply|answer|provide|fulfil)|(?:很)?抱歉，?我(?:无法|不能)|我(?:无法|不能)(?:提供|协助|回答|帮助))",
-    re.IGNORECASE,
-)
 
 
 class BadAnswerError(ValueError):
@@ -65,10 +58,12 @@ def speakable(text: str) -> str:
 
 
 def _of_assistant(text: str) -> str:
-    found = _ASSISTANTS.search(text)
+    """A reply that selection would not drop for whom it speaks as."""
+    said, config = Said("reply", text, ""), TextConfig()
+    found = next(assistants(said, config), None)
     if found:
-        raise ValueError(f"speaks of {found[0]!r}; speak as yourself")
-    if _REFUSAL.search(text):
+        raise ValueError(f"speaks of {found!r}; speak as yourself")
+    if next(refusals(said, config), None):
         raise ValueError("refuses to answer; reply kindly instead")
     return text
 
@@ -148,12 +143,14 @@ def read_answer(form: type[T], text: str, finish: str) -> T:
     Raises:
         BadAnswerError: It is no object of the form; the message says why in a sentence that a model can mend it by.
     """
-    document = _object(text, finish)
-    try:
-        return form.model_validate(document)
-    except ValidationError as error:
-        problems = [f"{dotted(item['loc']) or 'the object'} {_reason(item)}" for item in error.errors()]
-        raise BadAnswerError("; ".join(problems)[:400]) from None
+    problem = ""
+    for document in _objects(text, finish):
+        try:
+            return form.model_validate(document)
+        except ValidationError as error:
+            problems = [f"{dotted(item['loc']) or 'the object'} {_reason(item)}" for item in error.errors()]
+            problem = problem or "; ".join(problems)[:400]
+    raise BadAnswerError(problem)
 
 
 def _reason(item: Any) -> str:
@@ -163,16 +160,27 @@ def _reason(item: Any) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _object(text: str, finish: str) -> dict[str, Any]:
-    """The JSON object of an answer, which models like to wrap in words or fences."""
+def _objects(text: str, finish: str) -> list[dict[str, Any]]:
+    """The JSON objects of an answer, which models like to wrap in words or fences, from the first brace that opens one.
+
+    Raises:
+        BadAnswerError: There are none.
+    """
     text = text.rpartition("</think>")[2]  # of models that reason aloud
-    start = text.find("{")
+    start, found, reason = text.find("{"), [], ""
     if start < 0:
         raise BadAnswerError("the answer holds no JSON object" if text.strip() else "the answer is empty")
-    try:
-        document, _ = json.JSONDecoder().raw_decode(text, start)
-    except (ValueError, RecursionError) as error:
+    # What stands within an object that was cut off is a part of it, and no answer.
+    for _ in range(1 if finish == "length" else _BRACES):
+        try:
+            document, end = json.JSONDecoder().raw_decode(text, start)
+            found.append(document)
+        except (ValueError, RecursionError) as error:
+            reason, end = reason or getattr(error, "msg", "too deeply nested"), start + 1
+        start = text.find("{", end)
+        if start < 0:
+            break
+    if not found:
         cut = "; it was cut off at max_tokens, so be brief" if finish == "length" else ""
-        reason = getattr(error, "msg", "too deeply nested")
-        raise BadAnswerError(f"the answer is not valid JSON ({reason}){cut}") from None
-    return document
+        raise BadAnswerError(f"the answer is not valid JSON ({reason}){cut}")
+    return found

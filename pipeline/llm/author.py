@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 from manifests.bank import ScenarioBank
 from manifests.errors import UserError
 from manifests.ids import seed_of
-from manifests.labels import NONE, REPLY_EMOTIONS
+from manifests.labels import CUES, NONE, REPLY_EMOTIONS
 from manifests.prompts import Prompts, quoted, shown_cues
 from manifests.think.natural import compose_natural, contradictions
 from pipeline.llm.answers import (
@@ -244,13 +244,16 @@ class Author:
 def turns_of(row: Mapping[str, Any]) -> list[Turn]:
     """The turns of a row's dialogue up to its own, from its plan."""
     turns = [
-        Turn(item["followup"], item["cues"], item["contrast"], item["intensity"])
+        Turn(item["followup"], _ordered(item["cues"]), _ordered(item["contrast"]), item["intensity"])
         for item in json.loads(row["plan.earlier"])
     ]
-    now = Turn(
-        row["plan.followup"], requested_cues(row), json.loads(row["plan.contrast"]), round(row["plan.intensity"], 4)
-    )
-    return [*turns, now]
+    cues, contrast = _ordered(requested_cues(row)), _ordered(json.loads(row["plan.contrast"]))
+    return [*turns, Turn(row["plan.followup"], cues, contrast, round(row["plan.intensity"], 4))]
+
+
+def _ordered(cues: Mapping[str, str]) -> dict[str, str]:
+    """Cues in one order, so that a turn is asked for in the same words by its own row and by those of later turns."""
+    return {family: cues[family] for family in CUES if family in cues}
 
 
 def _heard(row: Mapping[str, Any], turn: Turn) -> dict[str, str]:

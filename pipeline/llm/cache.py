@@ -6,6 +6,7 @@ machines agree on the answer to a request. An entry that is damaged counts as no
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from manifests.files import remove_debris, temporary, writing
 from manifests.ids import canonical_json, content_hash
 
 _OLD_S = 24 * 3600  # of a temporary file that its writer will not come back for
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK, errno.EINVAL}
 _READ_MAX = 2**22  # bytes; an entry is far smaller
 
 
@@ -114,7 +116,10 @@ class Cache:
         return answer
 
     def reject(self, requests: Sequence[tuple[Request, Answer]], reason: str) -> Path:
-        """Set answers that no row can use aside, so that a replay asks anew; returns the file that holds them."""
+        """Set answers that no row can use aside, so that a replay asks anew; returns the file that holds them.
+
+        Another answer, which a worker may have put in the place of one of them since, stays.
+        """
         path = self.folder / "rejected" / f"{requests[0][0].key}.json"
         known = [{"messages": list(request.messages), "seed": request.seed, **asdict(a)} for request, a in requests]
         with writing(path):
@@ -122,9 +127,10 @@ class Cache:
             spare = temporary(self.folder / path.name)
             spare.write_bytes(canonical_json({"reason": reason, "answers": known}))
             os.replace(spare, path)
-        for request, _ in requests:
-            with suppress(OSError):
-                self._path(request.key).unlink()
+        for request, rejected in requests:
+            if self.get(request.key) == rejected:
+                with suppress(OSError):
+                    self._path(request.key).unlink()
         return path
 
 
@@ -137,6 +143,25 @@ def _create(folder: Path, path: Path, data: bytes) -> bool:
             os.link(spare, path)
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return _create_here(path, data)
     finally:
         spare.unlink(missing_ok=True)
+    return True
+
+
+def _create_here(path: Path, data: bytes) -> bool:
+    """The same where files cannot be linked: first come is first kept still, but who reads too early asks anew."""
+    try:
+        stream = path.open("xb")
+    except FileExistsError:
+        return False
+    try:
+        with stream:
+            stream.write(data)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
     return True

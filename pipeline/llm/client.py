@@ -23,6 +23,8 @@ MAX_BYTES = 256 * 1024
 _LONGEST_BACKOFF_S = 30.0
 _MAX_IN_A_ROW = 8  # requests given up one after the other, without an answer in between, before the run is stopped
 _RETRIED = {408, 409, 425, 429}
+_REFUSED = {400, 403, 413, 414, 422, 451}  # of what one request says, such as by a filter of content
+_SECRET_CHARS = 12  # keys that open anything are longer, and are no words
 PIP = 'pip install "openai>=2"'
 
 
@@ -83,6 +85,11 @@ class Server:
     tokens_per_minute: float | None
 
     @property
+    def secret(self) -> str:
+        """What to blot out of all texts: the key, unless it is one such as `1` or `token` that words may hold."""
+        return self.key if len(self.key) >= _SECRET_CHARS else ""
+
+    @property
     def sentence(self) -> str:
         """What to do when it is gone."""
         return "start it and run build again, nothing that was answered is asked again"
@@ -99,6 +106,7 @@ class Client:
         self._flying: dict[str, asyncio.Task[Answer]] = {}
         self._pause_until = 0.0
         self._given_up = 0
+        self._answered = False
         self._jitter = random.Random()  # of waiting times alone, which decide no result
 
     async def ask(self, request: Request) -> Answer:
@@ -150,7 +158,7 @@ class Client:
             return found
         async with self._free:
             answer = await self._tries(request)
-        self._given_up = 0
+        self._given_up, self._answered = 0, True
         self.account.asked += 1
         self.account.unmetered += not answer.metered
         self.account.prompt_tokens += answer.prompt_tokens
@@ -214,14 +222,16 @@ class Client:
             raise error
         status, words = error.status_code, self._words(error)
         where = f"script: the server at {self.server.base_url}"
-        if status in (401, 403):
+        # A key that was good is not what a filter of content refuses.
+        if status == 401 or (status == 403 and not self._answered):
             raise UserError(f"{where} refuses the key ({words}): set script.key_env to the variable that holds yours")
         if status in (404, 405) or 300 <= status < 400:
             raise UserError(f"{where} knows no model {request.model!r}, or no such path ({words}): check script.model")
         if status in (400, 422) and "response_format" in words:
             raise UserError(f"{where} takes no response_format ({words}): set script.json_mode: false")
         if status < 500 and status not in _RETRIED:
-            self._count_given_up(words)
+            if status not in _REFUSED:  # a server that reads what it refuses is there, however often it does
+                self._count_given_up(words)
             raise ServerError(f"the server refuses the request: {words}")
         wait = retry_after(error.response.headers)
         if wait is not None and wait > LONGEST_PAUSE_S:
@@ -235,7 +245,7 @@ class Client:
         if isinstance(error, TimeoutError):
             return f"no whole answer within {self.server.timeout_s:g} s"
         words = " ".join(f"{type(error).__name__} {error}".split())[:300]
-        return words.replace(self.server.key, "***") if self.server.key else words
+        return words.replace(self.server.secret, "***") if self.server.secret else words
 
     async def _wait_for_pause(self) -> None:
         """A server that asked one request to wait is left alone by all of them."""
@@ -314,7 +324,7 @@ def _open(server: Server) -> Any:
     except ImportError as error:
         raise UserError(f"script: the engine openai needs the package openai; {PIP}") from error
 
-    http = _bounded(openai.DefaultAsyncHttpxClient, server.key)
+    http = _bounded(openai.DefaultAsyncHttpxClient, server.secret)
     return openai.AsyncOpenAI(
         base_url=server.base_url,
         api_key=server.key or "none",
@@ -325,7 +335,7 @@ def _open(server: Server) -> Any:
     )
 
 
-def _bounded(base: Any, key: str) -> Callable[..., Any]:
+def _bounded(base: Any, secret: str) -> Callable[..., Any]:
     """An HTTP client that reads responses whole but never more than `MAX_BYTES`, and blots out an echoed key."""
 
     class Bounded(base):
@@ -340,7 +350,7 @@ def _bounded(base: Any, key: str) -> Callable[..., Any]:
             finally:
                 await response.aclose()
             kept = [(name, value) for name, value in response.headers.items() if name not in _OF_THE_WIRE]
-            data = bytes(body).replace(key.encode(), b"***") if key else bytes(body)
+            data = bytes(body).replace(secret.encode(), b"***") if secret else bytes(body)
             return type(response)(response.status_code, headers=kept, content=data, request=request)
 
     return Bounded

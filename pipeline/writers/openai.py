@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,8 @@ from pipeline.writers.base import Asks, ScriptConfig
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OURS = ("model", "messages", "temperature", "max_tokens", "seed", "response_format", "stream", "n", "tools")
+_VERSION = 2
+"""Of the way rows are asked for; a raised one makes them anew."""
 _BATCH_ROWS = 256  # rows written side by side at most; those of one part fit, and memory stays flat
 
 
@@ -84,6 +87,9 @@ class OpenAIConfig(ScriptConfig):
         ours = [name for name in self.extra_body if name in _OURS]
         if ours:
             raise ValueError(f"extra_body.{ours[0]} is set by the engine: use its own keys, or leave it out")
+        odd = next((name for name, value in self.extra_body.items() if not _is_json(value)), None)
+        if odd is not None:
+            raise ValueError(f"extra_body.{odd} is nothing that JSON can say, such as a number that is not finite")
         return self
 
     @property
@@ -109,15 +115,23 @@ class OpenAIConfig(ScriptConfig):
 
     def revision(self) -> str:
         named = f"{self.model}{f'@{self.model_revision}' if self.model_revision else ''}"
-        return f"openai/{named}+prompts/{self.templates.revision}+bank/{self.bank.content_hash()}"
+        return f"openai/{named}+asking/{_VERSION}+prompts/{self.templates.revision}+bank/{self.bank.content_hash()}"
 
     def problems(self) -> list[Problem]:
         found = []
         if importlib.util.find_spec("openai") is None:
             found.append(Problem("the package openai is missing", PIP))
-        if self.key_env and not os.environ.get(self.key_env):
+        key = self.key()
+        if self.key_env and not key:
             found.append(Problem(f"the environment variable {self.key_env} is not set", "put the server's key into it"))
+        if not all("!" <= char <= "~" for char in key):  # the client would show it, as a header that it cannot send
+            what = f"the environment variable {self.key_env} holds blanks or characters other than printable ASCII"
+            found.append(Problem(what, "put the server's key alone into it"))
         return found
+
+    def key(self) -> str:
+        """The server's key, without the line break that files and shells leave at its end."""
+        return os.environ.get(self.key_env, "").strip() if self.key_env else ""
 
     def price(self, samples: Iterable[tuple[float, Sequence[Mapping[str, Any]]]]) -> Asks:
         pricer = Pricer(self.language)
@@ -135,10 +149,23 @@ class OpenAIConfig(ScriptConfig):
         """Money for so many tokens, in whatever currency the prices are."""
         return (prompt_tokens * self.price_in + completion_tokens * self.price_out) / 1e6
 
-    def open(self) -> OpenAIWriter:
+    def require(self) -> None:
+        """Raise UserError where it cannot ask."""
         for problem in self.problems():
             raise UserError(f"script: openai: {problem.what}; {problem.fix}")
+
+    def open(self) -> OpenAIWriter:
+        self.require()
         return OpenAIWriter(self)
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a value can be sent."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True
 
 
 class OpenAIWriter:
@@ -199,9 +226,9 @@ class OpenAIWriter:
 
     def _connect(self) -> Client:
         config = self.config
-        key = os.environ.get(config.key_env, "") if config.key_env else ""
+        config.require()
         server = Server(
-            config.base_url, key, config.concurrency, config.timeout_s, config.retries, config.backoff_s,
+            config.base_url, config.key(), config.concurrency, config.timeout_s, config.retries, config.backoff_s,
             config.requests_per_minute, config.tokens_per_minute,
         )  # fmt: skip
         return Client(server, Cache(config.cache or (config.home or Path.cwd()) / "cache" / "llm"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from asking import config, rows, write
 from chat_server import ChatServer, Handler, first_times, good_answer, serving
 
 from manifests.errors import UserError, WorkFailedError
-from pipeline.llm.cache import Answer, Cache
+from pipeline.llm.cache import Answer, Cache, Request
 from pipeline.llm.client import MAX_BYTES, ServerError, read_response
 from pipeline.llm.limits import Meter, retry_after
 
@@ -181,6 +183,34 @@ def test_what_the_user_must_mend_is_told_as_such(server, tmp_path, status, body,
         write(config(server, tmp_path), TODO)
 
 
+@pytest.mark.parametrize("status", [400, 403, 413, 422])
+def test_rows_that_the_server_refuses_fail_alone_however_many(server, tmp_path, expected, status) -> None:
+    """Also when all others are in the cache, and nothing but refusals comes."""
+    refused = {made["query_text"] for made in expected[1:4]}
+
+    def fault(handler: Handler, request: dict[str, Any], what: str) -> bool:
+        bad = what not in ("query", "reply", "contrast") and any(text in str(request["messages"]) for text in refused)
+        if bad:
+            handler.send(status, {"error": {"message": "content management policy", "code": "content_filter"}})
+        return bad
+
+    server.fault = fault
+    for attempt in range(1 if status == 403 else 2):
+        made, _ = write(config(server, tmp_path), TODO)
+        for row, whole in zip(made, expected, strict=True):
+            if whole["query_text"] in refused:
+                assert isinstance(row, ServerError), attempt
+                assert "content management policy" in str(row)
+            else:
+                assert row == whole
+
+
+def test_a_server_that_wants_money_first_stops_the_run(server, tmp_path) -> None:
+    server.fault = lambda handler, request, what: handler.send(402, {"error": {"message": "pay"}}) or True
+    with pytest.raises(WorkFailedError, match=r"nothing but errors .*pay"):
+        write(config(server, tmp_path), rows(14))
+
+
 def test_the_key_is_sent_and_never_written(server, tmp_path, monkeypatch) -> None:
     secret = "sk-very-secret-0123456789"
     monkeypatch.setenv("MY_KEY", secret)
@@ -203,6 +233,12 @@ def test_the_key_is_sent_and_never_written(server, tmp_path, monkeypatch) -> Non
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert files
     assert not [path for path in files if secret.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("key", ["1", "e", "token", "EMPTY", "stub"])
+def test_a_dummy_key_is_not_blotted_out_of_answers(server, tmp_path, expected, monkeypatch, key) -> None:
+    monkeypatch.setenv("MY_KEY", key)
+    assert write(config(server, tmp_path, key_env="MY_KEY"), TODO[:2])[0] == expected[:2]
 
 
 def test_a_server_that_wants_to_be_left_alone_for_long_stops_the_run(server, tmp_path) -> None:
@@ -259,6 +295,31 @@ def test_of_two_answers_to_a_request_the_first_is_kept_by_all(tmp_path) -> None:
     assert caches[1].put("ab" * 16, two) == one
     assert caches[1].get("ab" * 16) == one
     assert [path for path in tmp_path.rglob("*") if path.name.startswith(".tmp-")] == []
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_answers_are_kept_where_files_cannot_be_linked(tmp_path, monkeypatch, number) -> None:
+    def link(source: Path, target: Path) -> None:
+        raise OSError(number, os.strerror(number), str(target))
+
+    monkeypatch.setattr(os, "link", link)
+    one, two = (Answer(text, "stop", "m", 1, 1) for text in ("one", "two"))
+    assert Cache(tmp_path).put("ab" * 16, one) == one
+    assert Cache(tmp_path).put("ab" * 16, two) == one
+    assert Cache(tmp_path).get("ab" * 16) == one
+    assert [path for path in tmp_path.rglob("*") if path.name.startswith(".tmp-")] == []
+
+
+def test_only_the_rejected_answer_itself_is_taken_out_of_the_cache(tmp_path) -> None:
+    cache = Cache(tmp_path)
+    bad, good = (Answer(text, "stop", "m", 1, 1) for text in ("bad", "good"))
+    one, two = (Request("query", "m", "", (), {}, seed) for seed in range(2))
+    cache.put(one.key, bad)
+    cache.put(two.key, good)
+    file = cache.reject([(one, bad), (two, bad)], "no use")
+    assert cache.get(one.key) is None
+    assert cache.get(two.key) == good, "that of another worker"
+    assert [answer["text"] for answer in json.loads(file.read_text())["answers"]] == ["bad", "bad"]
 
 
 def test_a_response_without_a_token_count_is_counted_as_such(server, tmp_path) -> None:
