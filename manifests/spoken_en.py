@@ -34,6 +34,7 @@ _DROPPED = "#*_^|\\~<>`{}[]"
 _LONGEST = 12  # digits of a number that is read as one
 
 _ABBREVIATIONS: tuple[tuple[str, str], ...] = (
+    (r"\b([A-Z][a-z]+)\sDr\.(?=\s*$)", r"\1 Drive."), (r"\b([A-Z][a-z]+)\sDr\.(?=[,;!?])", r"\1 Drive"),
     (r"\bDr\.(?=\s[A-Z])", "Doctor"), (r"\bMr\.", "Mister"), (r"\bMrs\.", "Missus"), (r"\bMs\.", "Miz"),
     (r"\bProf\.", "Professor"), (r"\bSt\.(?=\s[A-Z])", "Saint"), (r"(?<=[a-z]\s)St\.", "Street"),
     (r"(?<=[a-z]\s)Ave\.", "Avenue"), (r"(?<=[a-z]\s)Rd\.", "Road"), (r"\b[Ee]\.g\.", "for example"),
@@ -177,20 +178,79 @@ def _unit(match: re.Match[str]) -> str:
     return f"{number(match['number'])} {_plural(_UNITS[match['unit']], match['number'])}"
 
 
+def _apart(match: re.Match[str]) -> str:
+    """A number between blanks, for it may touch letters; but right after a quote that opens."""
+    before = match.string[max(0, match.start() - 2) : match.start()]
+    opens = before[-1:] in ("'", "\u2018", "\u201c", "(") and not before[:-1].strip()
+    return f"{'' if opens else ' '}{number(match[0])} "
+
+
 def _decade(match: re.Match[str]) -> str:
     words = year(match[1]) if len(match[1]) == 4 else cardinal(match[1])
     return words[:-1] + "ies" if words.endswith("y") else words + "s"
+
+
+def _local_phone(match: re.Match[str]) -> str:
+    """Digit by digit; round numbers on both sides, `500-1000`, are a range."""
+    if match[0][0] != "0" and match[1][-1] == match[2][-1] == "0":
+        return match[0]
+    return f"{one_by_one(match[1])}, {one_by_one(match[2])}"
+
+
+def _range(match: re.Match[str]) -> str:
+    """`5 to 10` for later rules; the currency goes to the second number, and years are read as such."""
+    sign, low, unit, high = match["sign"] or match["sign2"], match["low"], match["unit"] or "", match["high"]
+    if sign:
+        keep = unit or re.search(r"\.\d\d", low)  # $5.50 is said with its cents
+        return f"{sign if keep else ''}{low}{unit} to {sign}{high}"
+    if low == high:
+        return f"{low} {high}"  # fifty fifty
+    later = high if len(high) == 4 else low[:2] + high
+    if match["years"] is None or unit or not re.fullmatch(_YEAR, low) or not (later.isdigit() and low < later):
+        return f"{low}{unit} to {high}"
+    if len(high) == 4:
+        return f"{year(low)} to {year(high) if re.fullmatch(_YEAR, high) else high}"
+    return f"{year(low)} to {high}" if len(high) == 2 else f"{low} to {high}"
+
+
+def _day(match: re.Match[str]) -> str:
+    month, day = int(match[2]), int(match[3])
+    return f"{match[1]}{_date(str(day), month, None)}" if 1 <= month <= 12 and 1 <= day <= 31 else match[0]
 
 
 _N = r"\d{1,3}(?:,\d{3}){1,4}(?:\.\d+)?|\d+(?:\.\d+)?"
 _YEAR = r"1[1-9]\d\d|20\d\d"
 _UNIT_NAMES = "|".join(re.escape(name) for name in sorted(_UNITS, key=len, reverse=True))
 _HALF = r"[aApP]\.?\s?[mM]\b\.?"
+_COUNTED = (  # what follows a number that is no year
+    r"\s(?:people|persons|students|children|different|times|more|miles|years|days|hours|minutes|calories|dollars|pounds|euros|"
+    r"kilometers|kilometres|meters|metres|feet|steps|words|pages|points|percent|thousand|million)\b"
+)
+_BEFORE = r"(?<![\w.,:/$£€¥-])(?<!\d\s)(?<!\d\)\s)"
+_DASH = r"\s?[-–—−]\s?"
 Rule = tuple[re.Pattern[str], "Callable[[re.Match[str]], str] | str"]
 _RUNS = (  # of more digits than a number has; taken first, so that no rule below sees a run of any length
     (re.compile(rf"(?<=\d)\.(?=\d{{{_LONGEST + 1},}})"), " point "),
     (re.compile(rf"\d{{{_LONGEST + 1},}}"), lambda m: f" {one_by_one(m[0])} "),
 )
+_FIRST: tuple[Rule, ...] = (  # what a sign or a dash means, before the numbers beside it are words
+    (re.compile(r"(?<!\d)([$£€¥])\s?[-−](?=\.?\d)"), r"-\1"),
+    (re.compile(r"(?<![\w.)])\.(?=\d)"), "0."),
+    (re.compile(r"(?<![\d.,$£€¥-])\d{1,3}(?:\.\d{1,3}){2,}(?![\d-]|\.\d)"),
+     lambda m: f" {' point '.join(map(cardinal, m[0].split('.')))} "),
+    (re.compile(r"(?<![\d/])9/11(?![\d/])"), "nine eleven"), (re.compile(r"(?<![\d-])9-1-1(?![\d-])"), "nine one one"),
+    (re.compile(r"\b((?:[Oo]n|[Ss]ince|[Uu]ntil|[Bb]efore|[Aa]fter|[Bb]y)\s)(\d{1,2})/(\d{1,2})(?![\d/])"), _day),
+    (re.compile(rf"{_BEFORE}(\d{{3}})-(\d{{4}})(?![\d-]|[.,]\d|\s?[%°]|\s\d)"), _local_phone),
+    (re.compile(rf"{_BEFORE}(\d{{3,4}})-(\d{{7,8}})(?![\d-]|[.,]\d|\s?[%°]|\s\d)"), _local_phone),
+    (re.compile(rf"\b({_MONTH})\s(\d{{1,2}}){_DASH}(\d{{1,2}})(?![\d:/%]|[-.,]\d|(?:st|nd|rd|th)\b)"),
+     lambda m: f"{_month(m[1])} {m[2]} to {ordinal(m[3].lstrip('0') or '0')}"),
+    (re.compile(rf"(?<=\d/\d){_DASH}(?=\d/\d)"), " to "),
+    (re.compile(rf"(?<=:[0-5]\d){_DASH}(?=\d)|(?:(?<=\d[aApP][mM])|(?<=\d\s[aApP][mM])){_DASH}(?=\d)"), " to "),
+    (re.compile(rf"{_BEFORE}(\d{{1,2}}){_DASH}(?=\d{{1,2}}:[0-5]\d(?![\d:]))"), r"\1 to "),
+    (re.compile(rf"{_BEFORE}(?P<sign>[$£€¥])?(?P<low>{_N})(?P<unit>\s?(?:[%k]|{_UNIT_NAMES}))?{_DASH}"
+                rf"(?P<sign2>[$£€¥])?(?P<high>{_N})(?![\d/:]|[-.,]\d|\s\d)(?P<years>(?!{_COUNTED}|\s?[%°]))?"), _range),
+    (re.compile(r"(?<![^\s(\"'\u201c\u2018])[-−](?=[$£€¥]?\d)"), "minus "),
+)  # fmt: skip
 _RULES: tuple[Rule, ...] = (
     (re.compile(r"(?<=[\w])@(?=[\w.-]+\.[A-Za-z]{2,})"), " at "),
     (re.compile(r"(?<=[A-Za-z])\.(?=(?:com|org|net|edu|gov|io|de|uk|cn)\b)"), " dot "),
@@ -208,21 +268,23 @@ _RULES: tuple[Rule, ...] = (
      lambda m: f"{cardinal(m['hour'].lstrip('0') or '0')} {m['half'][0].upper()}M"),
     (re.compile(r"\b[aA]\.[mM]\."), "AM"), (re.compile(r"\b[pP]\.[mM]\."), "PM"),
     (re.compile(r"(?<![\w.])\+?\(?\d{1,4}\)?(?:[\s.-]\(?\d{2,5}\)?){2,}(?![\w])|(?<![\w.])\+\d{7,}"), _phone),
-    (re.compile(r"\b(\d{4}|\d0)'?s\b"), _decade), (re.compile(r"\b24/7\b"), "twenty-four seven"),
+    (re.compile(r"(?:(?<!\w)['\u2019])?\b(\d{4}|\d0)['\u2019]?s\b"), _decade),
+    (re.compile(r"\b24/7\b"), "twenty-four seven"),
     (re.compile(r"(?<![\d/.])(?:(?P<whole>\d+)\s)?(?P<top>\d{1,4})/(?P<bottom>\d{1,4})(?![\d/])"), _fraction),
     (re.compile(rf"(?P<number>{_N})\s?%"), lambda m: f"{number(m['number'])} percent"),
     (re.compile(rf"(?P<number>{_N})\s?(?P<unit>{_UNIT_NAMES})(?![\w'])"), _unit),
     (re.compile(r"\b(\d[\d,]*)(?:st|nd|rd|th)\b"), lambda m: ordinal(m[1].replace(",", ""))),
-    (re.compile(rf"\b((?:[Ii]n|[Ss]ince|[Bb]y|[Ff]rom|[Uu]ntil|[Bb]efore|[Aa]fter|[Yy]ear|[Dd]uring|[Oo]f|[Ii]t's)\s)"
-                rf"({_YEAR})(?!\d|[,.]\d|\s(?:people|of|or|and|different|times|more|miles|years|days|hours)\b)"),
-     lambda m: m[1] + year(m[2])),
+    (re.compile(rf"\b((?:[Ii]n|[Ss]ince|[Bb]y|[Ff]rom|[Uu]ntil|[Bb]efore|[Aa]fter|[Yy]ear|[Dd]uring|[Oo]f|[Ii]t's|was)\s)"
+                rf"({_YEAR})(?:(\s(?:and|or|to)\s)({_YEAR}))?(?!\d|[,.]\d|{_COUNTED})"),
+     lambda m: m[1] + year(m[2]) + (m[3] + year(m[4]) if m[4] else "")),
+    (re.compile(rf"(?<=[A-Za-z,]\s)({_YEAR})(?=[.!?]+(?:\s|$))"), lambda m: year(m[1])),
     (re.compile(r"(?:\b[Nn]o\.\s?|#)(?=\d)"), "number "), (re.compile(r"#(?=[^\W\d])"), "hashtag "),
     (re.compile(r"(?<=\d)\s?[-–—]\s?(?=\d)"), " to "), (re.compile(r"(?<=\d)\s?[x×]\s?(?=\d)"), " by "),
     (re.compile(r"(?<![\w.)])[-−](?=\d)"), "minus "), (re.compile(r"~(?=\d)"), "about "),
-    (re.compile(_N), lambda m: f" {number(m[0])} "),
+    (re.compile(_N), _apart),
 )  # fmt: skip
 _SHORT = tuple((re.compile(pattern), words) for pattern, words in _ABBREVIATIONS)
-_AROUND = re.compile(r"\s+([,.;:!?)'\u2019\u201d]|-(?=\w)|$)")
+_AROUND = re.compile(r"\s+([,.;:!?)\u201d]|['\u2019](?!\w)|['\u2019](?=(?:s|ll|d|re|ve|m)\b)|-(?=\w)|$)")
 _SYMBOL = re.compile("[" + re.escape("".join(_SYMBOLS)) + "]")
 _JUNK = re.compile("[" + re.escape(_DROPPED) + "]")
 
@@ -236,7 +298,7 @@ def words(text: str) -> str:
     for pattern, short in _SHORT:
         text = pattern.sub(short, text)
     if any("0" <= char <= "9" for char in text):
-        for pattern, rule in (*_RUNS, *_RULES):
+        for pattern, rule in (*_RUNS, *_FIRST, *_RULES):
             text = pattern.sub(rule, text)
         text = _AROUND.sub(r"\1", text)
     else:

@@ -79,6 +79,8 @@ def _date(year: str, month: str, day: str) -> str:
 
 def _phone(match: re.Match[str]) -> str:
     groups = re.findall(r"\d+", match[0])
+    if len(groups) == 2 and groups[0][0] != "0" and groups[0][-1] == groups[1][-1] == "0":
+        return match[0]  # 500-1000 is a range
     return "，".join(map(one_by_one, groups)) if sum(map(len, groups)) >= 7 else match[0]
 
 
@@ -86,6 +88,35 @@ _RUN = re.compile(rf"\d{{{_LONGEST + 1},}}")
 _N = r"\d{1,3}(?:,\d{3}){1,4}(?:\.\d+)?|\d+(?:\.\d+)?"
 _UNIT_NAMES = "|".join(re.escape(name) for name in sorted(_UNITS, key=len, reverse=True))
 _SIGN = "|".join(map(re.escape, _SIGNS))
+_HAN = "\u3400-\u9fff"
+_DASH = r"\s?[-–—−~～]\s?"
+_NUMERALS = "零〇一二三四五六七八九十百千万亿点两"
+_SCALED = r"\d+(?:\.\d+)?\s?(?:[度%％℃°元分万亿米]|摄氏|华氏|美元)"  # what may be negative
+_FIRST: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str] | str], ...] = (
+    # What a sign or a dash means, before the numbers beside it are words.
+    (re.compile(rf"(?<!\d)({_SIGN})\s?[-−](?=\.?\d)"), r"-\1"),
+    (re.compile(r"(?<![\w.])\.(?=\d)"), "0."),
+    (re.compile(r"(?<![\d.,-])\d{1,3}(?:\.\d{1,3}){2,}(?![\d-]|\.\d)"),
+     lambda m: "点".join(map(cardinal, m[0].split(".")))),
+    (re.compile(rf"(?<!\d)(\d{{4}}){_DASH}(\d{{4}})(?=年)"), lambda m: f"{one_by_one(m[1])}到{one_by_one(m[2])}"),
+    (re.compile(rf"(?<=[年月日号]){_DASH}(?=\d{{1,4}}[年月日号])|(?<=[点时分]){_DASH}(?=\d{{1,2}}[点时:：])"), "到"),
+    (re.compile(rf"(?<=[:：][0-5]\d){_DASH}(?=\d)|(?<=\d[度%％℃]){_DASH}(?=\d)"
+                r"|(?<=\d[度%％℃])\s?[~～]\s?(?=[-−])"), "到"),
+    (re.compile(r"(比分[是为：:\s]{0,2})(\d{1,3})\s?[-:：]\s?(\d{1,3})(?![\d:：])"),
+     lambda m: f"{m[1]}{cardinal(m[2])}比{cardinal(m[3])}"),
+    (re.compile(r"(?<![\d:：])(\d{1,3})[:：](\d)(?![\d:：])"), lambda m: f"{cardinal(m[1])}比{cardinal(m[2])}"),
+    (re.compile(r"(?<![\d.,/:：$£€¥￥-])\d{3}-\d{4}(?![\d-]|[.,]\d|\s?[%％度℃])"
+                r"|(?<![\d.,/:：$£€¥￥-])\d{3,4}-\d{7,8}(?![\d-])"),
+     _phone),
+    (re.compile(rf"(?<![\d.,/:：-])({_SIGN})\s?({_N}){_DASH}(?:{_SIGN})?({_N})(?![\d:/-]|[.,]\d)"), r"\2到\1\3"),
+    (re.compile(rf"(?<![\d.,/:：-])({_N}){_DASH}({_N})(?=\s?(?:%|％|{_UNIT_NAMES}))(?!\s?°?[A-Za-z]{{4}})"),
+     lambda m: f"{m[1]}{'%' if m.string[m.end():].lstrip()[:1] in ('%', '％') else ''}到{m[2]}"),
+    (re.compile(r"(?<=\d)\s?[~～]\s?(?=[-−]\d)"), "到"),
+    (re.compile(rf"(?<![^\s{_HAN}，。！？、：；（(“‘])"
+                rf"(?:(?<![{_NUMERALS}第])|(?<=周[一二三四五六])|(?<=期[一二三四五六]))"
+                rf"[-−](?={_SCALED}|(?:{_SIGN})\d)"), "负"),
+    (re.compile(r"(?<=[是为到得于温])[-−](?=\d)"), "负"),
+)  # fmt: skip
 _RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str] | str], ...] = (
     (re.compile(rf"({_SIGN})\s?({_N})(万|亿)?"), _money),
     (
@@ -105,7 +136,6 @@ _RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str] | str], ...]
 )  # fmt: skip
 _SYMBOL = re.compile("[" + re.escape("".join(_SYMBOLS)) + "]")
 _JUNK = re.compile(r"[#*_^|\\~<>`{}\[\]]")
-_HAN = "\u3400-\u9fff"
 _AROUND = re.compile(rf"(?<=[{_HAN}])\s+(?=[\d$£€¥￥])|(?<=[\d%％])\s+(?=[{_HAN}])")
 
 
@@ -113,7 +143,7 @@ def words(text: str) -> str:
     """One pass over a text in one line; see `manifests.spoken.spoken`."""
     text = _AROUND.sub("", text)
     text = _RUN.sub(lambda match: one_by_one(match[0]), text)  # so that no rule below sees a run of any length
-    for pattern, rule in _RULES:
+    for pattern, rule in (*_FIRST, *_RULES):
         text = pattern.sub(rule, text)
     text = _SYMBOL.sub(lambda match: _SYMBOLS[match[0]], text)
     text = _JUNK.sub(" ", text)

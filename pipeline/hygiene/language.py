@@ -24,6 +24,7 @@ _UNITS = re.compile(
     + r"|(?P<other>[^\W\d_])"
 )
 _MIXED = re.compile(r"[A-Za-z][\u0370-\u03ff\u0400-\u052f]|[\u0370-\u03ff\u0400-\u052f][A-Za-z]")
+_LAUGHTER = re.compile(r"\ba?(?:ha|he|hi|ho|hah|heh){2,}h?a*\b", re.IGNORECASE)  # of no language
 _OWN = {"zh": ("han",)}
 """Languages that their script tells; all others that are checked are written in Latin letters."""
 _RIVALS = ("en", "de", "fr", "es", "it", "pt", "nl")
@@ -46,8 +47,11 @@ def language(said: Said, config: TextConfig) -> Iterator[str]:
         yield f"{share:.2f} < {SHARE_MIN:g} of the words in its script"
     elif _MIXED.search(said.text):
         yield "letters of two scripts in one word"
-    elif "latin" in own and sum(map(str.isalpha, said.text)) >= config.language_letters:
-        sure = confidence(said.text, said.language)
+    elif "latin" in own:
+        text = _LAUGHTER.sub(" ", said.text)
+        if sum(map(str.isalpha, text)) < config.language_letters:
+            return
+        sure = confidence(text, said.language)
         if sure < config.language_min:
             yield f"{sure:.4f} < {config.language_min:g}"
 

@@ -13,13 +13,23 @@ from manifests.textconfig import TextConfig
 from pipeline.hygiene.base import Said
 
 _EMAIL = re.compile(r"[\w.+-]{1,64}\s?(?:@|\(at\)|\[at\])\s?[\w-]{1,63}(?:\.[\w-]{1,63})+")
+_MAILERS = "gmail|googlemail|yahoo|hotmail|outlook|icloud|aol|protonmail|proton|gmx|live|msn|qq|foxmail|sina|1[26][36]"
+_SPELLED_EMAIL = re.compile(
+    rf"[\w.+-]{{1,64}}\s+at\s+(?:{_MAILERS})\s+dot\s+[a-z]{{2,4}}\b"
+    # Other names are web shops too: `look at acme dot com`.
+    r"|\b(?:e-?mail|write to|mail (?:me|to|is)|address)\b.{0,40}\w\s+at\s+[\w-]{1,63}\s+dot\s+[a-z]{2,4}\b"
+    rf"|\w\s?(?:艾特|at|@)\s?(?:{_MAILERS})\s?点\s?(?:com|net|cn)",
+    re.IGNORECASE,
+)
 _DIGITS = re.compile(r"\+?\(?\d[\d\s().\-/]{5,40}\d")
 _NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")  # 1,000,000
 _DATES = re.compile(r"\b\d{1,4}[-./]\d{1,2}[-./]\d{1,4}\b|\b(?:19|20)\d\d\s?[-–/]\s?(?:19|20)\d\d\b")
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?:\s?[A-Z0-9]{4}){2,7}(?:\s?[A-Z0-9]{1,3})?\b")
 _SSN = re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])")
 _ZH_ID = re.compile(r"(?<!\d)\d{17}[\dXx](?!\d)")
-_IP = re.compile(r"(?<![\d.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\d.])")
+_IP = re.compile(
+    r"(?<![Vv]ersion )(?<![Rr]elease )(?<![\d.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\d.])"
+)
 _STREET = re.compile(
     r"\b\d{1,5}[a-z]?\s+(?:(?:[NSEW]\.?|North|South|East|West)\s+)?(?:[A-Z][a-z]+\s+){1,3}"
     r"(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Boulevard|Blvd|Court|Ct|Terrace|Crescent)\b"
@@ -39,7 +49,7 @@ def personal(said: Said, config: TextConfig) -> Iterator[str]:
 
 
 def _email(text: str) -> bool:
-    return bool(_EMAIL.search(text))
+    return bool(_EMAIL.search(text) or _SPELLED_EMAIL.search(text))
 
 
 def _card(text: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from manifests.textconfig import TextConfig
 from pipeline.hygiene.base import Said
 
-_PUNCTUATION = frozenset(".,!?;:'\"-‐‑–—…()’‘“”«»¿¡&%$€£¥°/+，。！？；：、（）「」『』《》〈〉·～—％＋－")
+_PUNCTUATION = frozenset(".,!?;:'\"-‐‑–—…()’‘“”«»¿¡&%$€£¥￥°℃℉/+，。！？；：、（）「」『』《》〈〉·～—％＋－")
 _CONTROL = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 _SPECIAL = re.compile(
     r"<\s*/?\s*think(?:\s+end)?\s*/?>?|<&&>|<\|[^<>]{0,40}\|>|<[|｜][^<>]{0,40}[|｜]>|</?s>|<bos>|<eos>|<unk>|<pad>"
