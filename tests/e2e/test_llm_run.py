@@ -47,13 +47,18 @@ def test_rows_are_as_the_banks_and_say_who_wrote_them(tone_yaml: Callable[..., P
         file = tone_yaml("llm.yaml", **asking(server))
         result = run(file, tmp_path / "llm")
         answered, asked = server.answered, len(server.requests)
+        cost = (server.prompt_tokens + 2 * server.completion_tokens) / 1e6
         again = run(file, tmp_path / "llm")
         assert len(server.requests) == asked, "a second build asks for nothing"
-    assert result.statistics["verdict"] == {"kept": 8}
+        unjudged = tone_yaml("unjudged.yaml", **asking(server), select={"text": {"judge_min": None}})
+        assert run(unjudged, tmp_path / "unjudged").statistics["verdict"] == {"kept": 8}
+    # The server's judges say anything, and are obeyed.
+    assert sum(result.statistics["verdict"].values()) == 8
+    assert set(result.statistics["reason"]) <= {"judge_neutral", "judge_plausible", "judge_relevant"}
+    assert result.statistics["verdict"]["rejected"] > 0
     assert verify(tmp_path / "llm") == []
     assert result.asked_llm == again.asked_llm == status(tmp_path / "llm").asked_llm
     assert result.asked_llm["asked"] == answered
-    cost = (server.prompt_tokens + 2 * server.completion_tokens) / 1e6
     assert result.asked_llm["cost"] == pytest.approx(cost, abs=1e-5)
     bank, llm = scripts(tmp_path / "bank"), scripts(tmp_path / "llm")
     assert llm.schema.equals(bank.schema, check_metadata=True)
