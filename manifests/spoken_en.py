@@ -213,8 +213,14 @@ def _range(match: re.Match[str]) -> str:
     return f"{year(low)} to {high}" if len(high) == 2 else f"{low} to {high}"
 
 
+_PORTION = re.compile(r"\s(?:of|the|an?|cups?|inch|inches|miles?|hours?)\b")
+
+
 def _day(match: re.Match[str]) -> str:
+    """A date after `on` or `since`; `on 4/5 of the pages` stays a fraction."""
     month, day = int(match[2]), int(match[3])
+    if month < day <= 10 and _PORTION.match(match.string, match.end()):
+        return match[0]
     return f"{match[1]}{_date(str(day), month, None)}" if 1 <= month <= 12 and 1 <= day <= 31 else match[0]
 
 
@@ -224,7 +230,7 @@ _UNIT_NAMES = "|".join(re.escape(name) for name in sorted(_UNITS, key=len, rever
 _HALF = r"[aApP]\.?\s?[mM]\b\.?"
 _COUNTED = (  # what follows a number that is no year
     r"\s(?:people|persons|students|children|different|times|more|miles|years|days|hours|minutes|calories|dollars|pounds|euros|"
-    r"kilometers|kilometres|meters|metres|feet|steps|words|pages|points|percent|thousand|million)\b"
+    r"kilometers|kilometres|meters|metres|feet|steps|words|pages|points|votes|grams|seconds|weeks|months|percent|thousand|million)\b"
 )
 _BEFORE = r"(?<![\w.,:/$£€¥-])(?<!\d\s)(?<!\d\)\s)"
 _DASH = r"\s?[-–—−]\s?"
@@ -249,6 +255,7 @@ _FIRST: tuple[Rule, ...] = (  # what a sign or a dash means, before the numbers 
     (re.compile(rf"{_BEFORE}(\d{{1,2}}){_DASH}(?=\d{{1,2}}:[0-5]\d(?![\d:]))"), r"\1 to "),
     (re.compile(rf"{_BEFORE}(?P<sign>[$£€¥])?(?P<low>{_N})(?P<unit>\s?(?:[%k]|{_UNIT_NAMES}))?{_DASH}"
                 rf"(?P<sign2>[$£€¥])?(?P<high>{_N})(?![\d/:]|[-.,]\d|\s\d)(?P<years>(?!{_COUNTED}|\s?[%°]))?"), _range),
+    (re.compile(r"(?<=\d)\s?[–—]\s?(?=[-−]\d)"), " to "),
     (re.compile(r"(?<![^\s(\"'\u201c\u2018])[-−](?=[$£€¥]?\d)"), "minus "),
 )  # fmt: skip
 _RULES: tuple[Rule, ...] = (
@@ -268,7 +275,7 @@ _RULES: tuple[Rule, ...] = (
      lambda m: f"{cardinal(m['hour'].lstrip('0') or '0')} {m['half'][0].upper()}M"),
     (re.compile(r"\b[aA]\.[mM]\."), "AM"), (re.compile(r"\b[pP]\.[mM]\."), "PM"),
     (re.compile(r"(?<![\w.])\+?\(?\d{1,4}\)?(?:[\s.-]\(?\d{2,5}\)?){2,}(?![\w])|(?<![\w.])\+\d{7,}"), _phone),
-    (re.compile(r"(?:(?<!\w)['\u2019])?\b(\d{4}|\d0)['\u2019]?s\b"), _decade),
+    (re.compile(r"(?:(?<!\w)['\u2019])?\b(\d{3}0|\d0)['\u2019]?s\b"), _decade),
     (re.compile(r"\b24/7\b"), "twenty-four seven"),
     (re.compile(r"(?<![\d/.])(?:(?P<whole>\d+)\s)?(?P<top>\d{1,4})/(?P<bottom>\d{1,4})(?![\d/])"), _fraction),
     (re.compile(rf"(?P<number>{_N})\s?%"), lambda m: f"{number(m['number'])} percent"),

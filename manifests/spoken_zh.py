@@ -104,6 +104,8 @@ _FIRST: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str] | str], ...]
                 r"|(?<=\d[度%％℃])\s?[~～]\s?(?=[-−])"), "到"),
     (re.compile(r"(比分[是为：:\s]{0,2})(\d{1,3})\s?[-:：]\s?(\d{1,3})(?![\d:：])"),
      lambda m: f"{m[1]}{cardinal(m[2])}比{cardinal(m[3])}"),
+    (re.compile(r"(?<![\d:：-])(\d{1,3})-(\d{1,3})(?=(?:赢|胜|输|负|领先|落后|战平|打平|平局))"),
+     lambda m: f"{cardinal(m[1])}比{cardinal(m[2])}"),
     (re.compile(r"(?<![\d:：])(\d{1,3})[:：](\d)(?![\d:：])"), lambda m: f"{cardinal(m[1])}比{cardinal(m[2])}"),
     (re.compile(r"(?<![\d.,/:：$£€¥￥-])\d{3}-\d{4}(?![\d-]|[.,]\d|\s?[%％度℃])"
                 r"|(?<![\d.,/:：$£€¥￥-])\d{3,4}-\d{7,8}(?![\d-])"),

@@ -34,7 +34,7 @@ from pipeline.summary import label_of as label_of  # what others count by
 from pipeline.thresholds import Thresholds, report, rules_of
 from pipeline.verdict import KEPT, Rules, judge, judged_columns
 
-VERSION = 5
+VERSION = 6
 
 Records = Mapping[int, Mapping[str, CellRecord]]
 """Committed cells by part and stage; the stages in their order, for the first error of a row is the one named."""
