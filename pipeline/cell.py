@@ -91,16 +91,9 @@ def run_cell(
     row_keys = _row_keys(stage, rows, errors)
     made = _copy_earlier(stage, ledger, job, row_keys, errors)
     copied = len(made)
-    failures: dict[int, _Failure] = {}
     todo = [place for place in range(len(rows)) if place not in made and not errors[place]]
-    poison = set(job.poison)
-    for place in [place for place in todo if (rows[place]["id"], rows[place]["turn"]) in poison]:
-        todo.remove(place)
-        failures[place] = _Failure(
-            WORKER_DIED,
-            "its worker died, or outlasted executor.deadline_s, twice on this row; see logs/ and events.jsonl",
-            "",
-        )
+    failures = _poisonous(job, rows, todo)
+    todo = [place for place in todo if place not in failures]
     spent: dict[str, Any] = {}
     if todo:
         worker = open_worker()
@@ -128,6 +121,15 @@ def run_cell(
     }
     listed = _list_failures(stage, ledger, job, rows, failures)
     return ledger.commit(stage.name, job.part, key, table, listed, metrics)
+
+
+def _poisonous(job: CellJob, rows: Sequence[Row], todo: Sequence[int]) -> dict[int, _Failure]:
+    """The rows to make that have killed a worker twice, with that for a reason."""
+    poison = set(job.poison)
+    why = "its worker died, or outlasted executor.deadline_s, twice on this row; see logs/ and events.jsonl"
+    return {
+        place: _Failure(WORKER_DIED, why, "") for place in todo if (rows[place]["id"], rows[place]["turn"]) in poison
+    }
 
 
 def _voices(ledger: Ledger, job: CellJob) -> dict[str, CellRecord]:

@@ -71,21 +71,7 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
         UserError: An unknown engine, key or label; names file, key path and what is allowed.
     """
     load_plugins(manifest.plugins, file)
-    if manifest.language not in shipped_languages():
-        own = ["scenarios", "openers", *(["followups"] if manifest.plan.max_turns > 1 else [])]
-        if any(getattr(manifest.plan, key) is None for key in own):
-            keys = " and ".join(f"plan.{key}" for key in own)
-            raise UserError(f"{file}: language: no scenario bank ships for {manifest.language!r}; set {keys}")
-    script_section = {
-        **manifest.script,
-        "language": manifest.language,
-        "scenarios": manifest.plan.scenarios,
-        "openers": manifest.plan.openers,
-        "followups": manifest.plan.followups,
-        "several_turns": manifest.plan.max_turns > 1,
-        "home": Path(file).parent,
-    }
-    writer: Any = resolve("script", script_section, file, ("script",))
+    writer = _writer(manifest, file)
     query: Any = resolve("speaker", manifest.speak_query, file, ("speak_query",))
     reply_section = {key: value for key, value in manifest.speak_reply.items() if key != "voice"}
     reply: Any = resolve("speaker", reply_section, file, ("speak_reply",))
@@ -126,6 +112,25 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
     dag = Dag(manifest, Plan(planner), stages, voices)
     check_columns(dag)
     return dag
+
+
+def _writer(manifest: RunManifest, file: Path | str) -> Any:
+    """The writer's config, with the bank that the plan is drawn from."""
+    if manifest.language not in shipped_languages():
+        own = ["scenarios", "openers", *(["followups"] if manifest.plan.max_turns > 1 else [])]
+        if any(getattr(manifest.plan, key) is None for key in own):
+            keys = " and ".join(f"plan.{key}" for key in own)
+            raise UserError(f"{file}: language: no scenario bank ships for {manifest.language!r}; set {keys}")
+    script_section = {
+        **manifest.script,
+        "language": manifest.language,
+        "scenarios": manifest.plan.scenarios,
+        "openers": manifest.plan.openers,
+        "followups": manifest.plan.followups,
+        "several_turns": manifest.plan.max_turns > 1,
+        "home": Path(file).parent,
+    }
+    return resolve("script", script_section, file, ("script",))
 
 
 def _real(manifest: RunManifest, file: Path | str) -> RealQueries:

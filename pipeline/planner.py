@@ -256,17 +256,7 @@ class Planner:
         draws = self._draws(block)
         units, seeds, pairs, contrasts, others = self._units(block.task, cell.name, draws)
         splits = self._draw_splits(units)
-        scenario_of: list[Scenario] = [None] * len(units)  # type: ignore[list-item]
-        voice_of: list[Voice] = [None] * len(units)  # type: ignore[list-item]
-        for number, split in enumerate(SPLITS):
-            where = np.flatnonzero(splits == number)
-            if where.size:
-                scenarios, voices = self._scenarios[split], self._voices(split, cell)
-                # A scenario's content is in the hash of the plan row; its name alone decides the draw.
-                drawn = rendezvous(units[where], [scenario.id for scenario in scenarios], "scenario")
-                spoken = rendezvous(units[where], [voice.voice for voice in voices], "voice")
-                for place, s, v in zip(where.tolist(), drawn.tolist(), spoken.tolist(), strict=True):
-                    scenario_of[place], voice_of[place] = scenarios[s], voices[v]
+        scenario_of, voice_of = self._draw_words_and_voices(units, splits, cell)
         fills = mix64(units ^ salt("fill")).tolist()
         low, high = self.manifest.plan.intensity
         strength = (mix64(seeds.astype(np.uint64) ^ salt("intensity")) >> np.uint64(11)).astype(float) / 2.0**53
@@ -356,6 +346,23 @@ class Planner:
             contrasts.append(shown[rivals[other]] if present and other is not None else "{}")
             others.append(None if other is None else cues[rivals[other]])
         return np.array(units, np.uint64), np.array(seeds, np.int64), pairs, contrasts, others
+
+    def _draw_words_and_voices(
+        self, units: np.ndarray, splits: np.ndarray, cell: LabelCell
+    ) -> tuple[list[Scenario], list[Voice]]:
+        """The scenario and the query voice of each row, drawn within its split."""
+        scenario_of: list[Scenario] = [None] * len(units)  # type: ignore[list-item]
+        voice_of: list[Voice] = [None] * len(units)  # type: ignore[list-item]
+        for number, split in enumerate(SPLITS):
+            where = np.flatnonzero(splits == number)
+            if where.size:
+                scenarios, voices = self._scenarios[split], self._voices(split, cell)
+                # A scenario's content is in the hash of the plan row; its name alone decides the draw.
+                drawn = rendezvous(units[where], [scenario.id for scenario in scenarios], "scenario")
+                spoken = rendezvous(units[where], [voice.voice for voice in voices], "voice")
+                for place, s, v in zip(where.tolist(), drawn.tolist(), spoken.tolist(), strict=True):
+                    scenario_of[place], voice_of[place] = scenarios[s], voices[v]
+        return scenario_of, voice_of
 
     def _draw_splits(self, units: np.ndarray) -> np.ndarray:
         shares = np.cumsum([self.manifest.plan.splits.get(split, 0.0) for split in SPLITS])

@@ -196,22 +196,29 @@ def _facts(
         ],
         "examples": _examples(shards, dataset),
         "groups": list(_groups(grid, shards.parents[1] / "select" / "current")),
-        "rai": {
-            "dataCollection": "Planned by quota, written, synthesised or taken from corpora, annotated and filtered by"
-            " thresholds; see README.md and run.yaml.",
-            "dataCollectionType": "Software Collection" if not real else "Others",
-            "dataBiases": "Kept shares differ by age, gender and emotion of the voice (README.md, Groups): what"
-            " annotators hear less well is rarer here.",
-            "dataLimitations": "Labels of synthetic queries are requests that annotators agreed with, not what"
-            " listeners said.",
-            "dataUseCases": "Training and evaluation of spoken-dialogue models; not for identifying people.",
-            "personalSensitiveInformation": "Recordings of people under the consent that their corpora state."
-            if real
-            else "None: all voices are synthetic."
-            if dag.manifest.plan.voices is None
-            else "The voices are of a table of the publisher's own and may imitate people.",
-        },
+        "rai": _responsible(dag, real > 0),
     }  # fmt: skip
+
+
+def _responsible(dag: Dag, real: bool) -> dict[str, str]:
+    """Croissant's Responsible-AI fields; `real` says whether recordings of people are in the set."""
+    if real:
+        people = "Recordings of people under the consent that their corpora state."
+    elif dag.manifest.plan.voices is None:
+        people = "None: all voices are synthetic."
+    else:
+        people = "The voices are of a table of the publisher's own and may imitate people."
+    return {
+        "dataCollection": "Planned by quota, written, synthesised or taken from corpora, annotated and filtered by"
+        " thresholds; see README.md and run.yaml.",
+        "dataCollectionType": "Others" if real else "Software Collection",
+        "dataBiases": "Kept shares differ by age, gender and emotion of the voice (README.md, Groups): what annotators"
+        " hear less well is rarer here.",
+        "dataLimitations": "Labels of synthetic queries are requests that annotators agreed with, not what listeners"
+        " said.",
+        "dataUseCases": "Training and evaluation of spoken-dialogue models; not for identifying people.",
+        "personalSensitiveInformation": people,
+    }
 
 
 def _languages(shards: Path, dataset: Mapping[str, Any]) -> set[str]:
