@@ -94,20 +94,7 @@ def run_cell(
     todo = [place for place in range(len(rows)) if place not in made and not errors[place]]
     failures = _poisonous(job, rows, todo)
     todo = [place for place in todo if place not in failures]
-    spent: dict[str, Any] = {}
-    if todo:
-        worker = open_worker()
-        if isinstance(worker, Metered):
-            worker.take_metrics()  # of a cell that was given up
-        size = 1 if job.one_by_one else stage.batch_rows
-        for start in range(0, len(todo), size):
-            for place, out in _process(worker, stage, rows, todo[start : start + size], crumb):
-                if isinstance(out, _Failure):
-                    failures[place] = out
-                else:
-                    made[place] = out
-        if isinstance(worker, Metered):
-            spent = worker.take_metrics()
+    spent = _make(stage, job, rows, todo, open_worker, crumb, made, failures) if todo else {}
     table = _table(stage, rows, row_keys, errors, made, failures)
     metrics = {
         "made": len(made) - copied,
@@ -121,6 +108,30 @@ def run_cell(
     }
     listed = _list_failures(stage, ledger, job, rows, failures)
     return ledger.commit(stage.name, job.part, key, table, listed, metrics)
+
+
+def _make(
+    stage: Stage,
+    job: CellJob,
+    rows: Sequence[Row],
+    todo: Sequence[int],
+    open_worker: Callable[[], Worker],
+    crumb: Callable[[Sequence[tuple[str, int]]], None],
+    made: dict[int, Any],
+    failures: dict[int, _Failure],
+) -> dict[str, Any]:
+    """Add the rows to make to `made` or `failures`; returns what a metered worker has spent."""
+    worker = open_worker()
+    if isinstance(worker, Metered):
+        worker.take_metrics()  # of a cell that was given up
+    size = 1 if job.one_by_one else stage.batch_rows
+    for start in range(0, len(todo), size):
+        for place, out in _process(worker, stage, rows, todo[start : start + size], crumb):
+            if isinstance(out, _Failure):
+                failures[place] = out
+            else:
+                made[place] = out
+    return worker.take_metrics() if isinstance(worker, Metered) else {}
 
 
 def _poisonous(job: CellJob, rows: Sequence[Row], todo: Sequence[int]) -> dict[int, _Failure]:
