@@ -32,6 +32,8 @@ class Turn:
     frames: int = 0
     mel: Tensor | None = None
     reply_tokens: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    cues: tuple[str, ...] = ()
+    """Families of the cues that the reply answers to."""
 
     def label(self, family: str) -> str:
         """The label of a family, or `none`."""
@@ -46,10 +48,21 @@ class Turn:
 
 @dataclass(frozen=True)
 class Sample:
-    """A dialogue, at the turn that the model must answer to: the last one; those before it are history."""
+    """A dialogue, at the turn that the model must answer to: the last one; those before it are history.
+
+    Attributes:
+        speaker: Who asks; empty where it is not known.
+        source: `real` where the current query is a recording, else `synthetic`.
+        task: One of the dataset's tasks, or `none`.
+        language: Of the reply.
+    """
 
     id: str
     turns: tuple[Turn, ...]
+    speaker: str = ""
+    source: str = "synthetic"
+    task: str = NONE
+    language: str = "en"
 
     @property
     def current(self) -> Turn:
