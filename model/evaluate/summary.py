@@ -240,7 +240,7 @@ def _measures(metric: str, column: Column, kept: np.ndarray) -> Iterator[Measure
         truth, said,
     )  # fmt: skip
     yield Measured(metric, metric, *rest, np.array([], int))
-    if metric.endswith(".correct") or metric.partition(".")[2] in CUES:
+    if metric.endswith(".correct") or (metric.startswith("think.") and labelled):
         name = f"{metric.removesuffix('.correct')}.uar"
         yield Measured(name, metric, *rest, np.unique(truth, return_inverse=True)[1])
 
