@@ -53,6 +53,14 @@ class Dataset(Protocol):
         ...
 
 
+class Described(Dataset, Protocol):
+    """A dataset whose items can be told apart without loading them."""
+
+    def about(self, item: int) -> dict[str, str]:
+        """`id`, `speaker`, `source`, `task`, `language`, `scenario` and the labels of the turn, as far as known."""
+        ...
+
+
 class ShardDataset:
     """The dialogues of one split of a folder of shards, each turn an item with the turns before as its history.
 
@@ -105,8 +113,19 @@ class ShardDataset:
             query, tokens = self._places[first + 2 * number : first + 2 * number + 2].tolist()
             mel = mel_of(self._read(shard, *query)) if audio else None
             codes = np.load(io.BytesIO(self._read(shard, *tokens)), allow_pickle=False)
-            turns.append(_turn(turn, mel, codes))
+            turns.append(_turn(turn, document["language"], mel, codes))
         return Sample(f"{document['id']}.{last}", tuple(turns))
+
+    def about(self, item: int) -> dict[str, str]:
+        """See `Described.about`."""
+        document = json.loads(self.document(item))
+        turn = document["turns"][int(self._items[item][1])]
+        query = turn["query"]
+        return {
+            "id": f"{document['id']}.{turn['turn']}", "speaker": query["speaker"], "scenario": turn["scenario"],
+            "source": document["source"], "task": document["task"], "language": document["language"],
+            **{family: query["requested"][family] for family in CUES},
+        }  # fmt: skip
 
     def document(self, item: int) -> bytes:
         """The JSON of an item's dialogue."""
@@ -122,13 +141,13 @@ class ShardDataset:
         return data
 
 
-def _turn(turn: Mapping[str, Any], mel: Any, codes: np.ndarray) -> Turn:
+def _turn(turn: Mapping[str, Any], language: str, mel: Any, codes: np.ndarray) -> Turn:
     query, reply = turn["query"], turn["reply"]
     frames = mel.shape[0] if mel is not None else frames_of(query["seconds"])
     return Turn(
         query_text=query["text"], reply_text=reply["text"], think_tag=turn["think_tag"], think_text=turn["think_text"],
-        reply_emotion=reply["emotion"], labels={family: query["requested"][family] for family in CUES}, frames=frames,
-        mel=mel, reply_tokens=codes,
+        reply_emotion=reply["emotion"], labels={family: query["requested"][family] for family in CUES},
+        cues=tuple(turn["cues"]), language=language, frames=frames, mel=mel, reply_tokens=codes,
     )  # fmt: skip
 
 
@@ -217,6 +236,11 @@ class CorpusDataset:
         seconds = [soundfile.info(self.folder / file).duration for file, *_ in self.rows]
         chars = np.array([len(text.encode()) for _, _, text, _ in self.rows])
         return Lengths(np.array([frames_of(value) for value in seconds]), chars, np.zeros(len(self.rows), np.int64))
+
+    def about(self, item: int) -> dict[str, str]:
+        """See `Described.about`; what nobody knows is missing."""
+        file, speaker, _, labels = self.rows[item]
+        return {"id": file, "speaker": speaker, "source": "real", **labels}
 
     def load(self, item: int, audio: bool = True) -> Sample:
         """See `Dataset.load`."""
