@@ -113,8 +113,11 @@ class ShardDataset:
             query, tokens = self._places[first + 2 * number : first + 2 * number + 2].tolist()
             mel = mel_of(self._read(shard, *query)) if audio else None
             codes = np.load(io.BytesIO(self._read(shard, *tokens)), allow_pickle=False)
-            turns.append(_turn(turn, document["language"], mel, codes))
-        return Sample(f"{document['id']}.{last}", tuple(turns))
+            turns.append(_turn(turn, mel, codes))
+        return Sample(
+            f"{document['id']}.{last}", tuple(turns), document["turns"][int(last)]["query"]["speaker"],
+            document["source"], document["task"], document["language"],
+        )  # fmt: skip
 
     def about(self, item: int) -> dict[str, str]:
         """See `Described.about`."""
@@ -146,8 +149,8 @@ def _turn(turn: Mapping[str, Any], language: str, mel: Any, codes: np.ndarray) -
     frames = mel.shape[0] if mel is not None else frames_of(query["seconds"])
     return Turn(
         query_text=query["text"], reply_text=reply["text"], think_tag=turn["think_tag"], think_text=turn["think_text"],
-        reply_emotion=reply["emotion"], labels={family: query["requested"][family] for family in CUES},
-        cues=tuple(turn["cues"]), language=language, frames=frames, mel=mel, reply_tokens=codes,
+        reply_emotion=reply["emotion"], labels={family: query["requested"][family] for family in CUES}, frames=frames,
+        mel=mel, reply_tokens=codes, cues=tuple(turn["cues"]),
     )  # fmt: skip
 
 
@@ -244,10 +247,10 @@ class CorpusDataset:
 
     def load(self, item: int, audio: bool = True) -> Sample:
         """See `Dataset.load`."""
-        file, _, text, labels = self.rows[item]
+        file, speaker, text, labels = self.rows[item]
         mel = mel_of((self.folder / file).read_bytes()) if audio else None
         frames = mel.shape[0] if mel is not None else int(self.lengths.frames[item])
-        return Sample(file, (Turn(query_text=text, labels=labels, frames=frames, mel=mel),))
+        return Sample(file, (Turn(query_text=text, labels=labels, frames=frames, mel=mel),), speaker, "real")
 
 
 def _label(family: str, text: str) -> str:

@@ -82,11 +82,12 @@ class SelectedDataset:
         changed = self._labels.get(item)
         if not changed:
             return sample
-        return replace(sample, turns=(*sample.history, _relabelled(sample.current, changed, sample.id)))
+        return replace(sample, turns=(*sample.history, _relabelled(sample, changed)))
 
 
-def _relabelled(turn: Turn, changed: Mapping[str, str], item: str) -> Turn:
-    """A turn with other labels, in its think texts too."""
+def _relabelled(sample: Sample, changed: Mapping[str, str]) -> Turn:
+    """The current turn with other labels, in its think texts too."""
+    turn = sample.current
     tag = turn.think_tag
     for family, value in changed.items():
         name = "sound" if family == "event" else family
@@ -95,5 +96,5 @@ def _relabelled(turn: Turn, changed: Mapping[str, str], item: str) -> Turn:
     text = turn.think_text
     if text and set(changed) & set(turn.cues):
         cues = {family: labels[family] for family in turn.cues}
-        text = compose_natural(turn.query_text, cues, turn.reply_emotion, turn.language, seed_of(0, "think", item))
+        text = compose_natural(turn.query_text, cues, turn.reply_emotion, sample.language, seed_of("think", sample.id))
     return replace(turn, labels=labels, think_tag=tag, think_text=text)
