@@ -57,7 +57,7 @@ class Described(Dataset, Protocol):
     """A dataset whose items can be told apart without loading them."""
 
     def about(self, item: int) -> dict[str, str]:
-        """`id`, `speaker`, `source`, `task`, `language`, `scenario` and the labels of the turn, as far as known."""
+        """`id`, `speaker`, `source`, `task`, `language`, `scenario`, `recording` and the labels, as far as known."""
         ...
 
 
@@ -127,7 +127,7 @@ class ShardDataset:
         return {
             "id": f"{document['id']}.{turn['turn']}", "speaker": query["speaker"], "scenario": turn["scenario"],
             "source": document["source"], "task": document["task"], "language": document["language"],
-            **{family: query["requested"][family] for family in CUES},
+            "recording": document.get("recording", ""), **{family: query["requested"][family] for family in CUES},
         }  # fmt: skip
 
     def document(self, item: int) -> bytes:

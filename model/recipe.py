@@ -52,6 +52,8 @@ class DataRecipe(Strict):
     corrupt: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     """Label families of which this share of the training items gets a wrong label, drawn likewise; for measuring what
     wrong labels cost."""
+    seed: int | None = None
+    """Draws `share` and `corrupt`; the training's seed unless given."""
 
     @model_validator(mode="after")
     def _one(self) -> DataRecipe:

@@ -97,11 +97,11 @@ def weights_of(model: EChat) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in state.items() if not (tied and name.endswith("lm_head.weight"))}
 
 
-def datasets_of(recipe: DataRecipe, seed: int) -> tuple[Dataset, Dataset | None]:
+def datasets_of(recipe: DataRecipe, seed: int) -> tuple[Described, Dataset | None]:
     """Training and validation data; what the recipe draws of the first is drawn by the seed."""
     train, validation = _whole(recipe)
     if recipe.keep or recipe.share < 1 or recipe.corrupt:
-        train = SelectedDataset(train, recipe, seed)
+        train = SelectedDataset(train, recipe, seed if recipe.seed is None else recipe.seed)
     return train, validation
 
 

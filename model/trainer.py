@@ -65,8 +65,8 @@ class Trainer:
         model = model_of(recipe.model, self.text, recipe.seed)
         check_codebook(recipe.data, model)
         self.train_data, self.validation_data = datasets_of(recipe.data, recipe.seed)
-        if recipe.batch.items and recipe.batch.items > len(self.train_data):
-            raise UserError(f"batch.items: {recipe.batch.items} are more than the {len(self.train_data)} items to train on")
+        if (recipe.batch.items or 0) > len(self.train_data):
+            raise UserError(f"batch.items: {recipe.batch.items} are more than the {len(self.train_data)} to train on")
         self.assembler = assembler_of(model, self.text)
         self.model: EChat = model.to(device)
         if recipe.checkpointing:

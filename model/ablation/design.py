@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -52,7 +53,7 @@ class Variant(Strict):
 
     about: str = ""
     """What it shows, for the report."""
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = Field(default_factory=dict)
     """Keys of the training manifest's `data` to set: `share`, `keep`, `corrupt`, `shards` ..."""
     select: dict[str, Any] | None = None
     """Keys of a run's `select` to set: the run that the base's shards are of is selected and packed anew."""
@@ -109,7 +110,7 @@ class Ablation(Strict):
     """Trainings of each variant."""
     units: Literal["item", "speaker"] = "item"
     """What evaluation is redrawn by: `speaker` tells what other speakers would change, and needs many of them."""
-    trends: dict[Name, Trend] = {}
+    trends: dict[Name, Trend] = Field(default_factory=dict)
     map: MapConfig | None = None
     workers: WorkerConfig = WorkerConfig()
     keep_checkpoints: bool = False
@@ -161,7 +162,7 @@ def load_ablation(file: Path) -> Ablation:
         raise from_pydantic(file, error) from error
     sets = {
         name: value.model_copy(
-            update={key: (file.parent / path).resolve() for key in ("shards", "corpus") if (path := getattr(value, key))}
+            update={key: (file.parent / path).resolve() for key in _PATHS["data"] if (path := getattr(value, key))}
         )
         for name, value in ablation.evaluate.items()
     }
@@ -232,3 +233,8 @@ def _thinking(stage: Mapping[str, Any], way: str) -> dict[str, Any]:
             task = "s2s_stream" if task == "think_stream" and way == "off" else _WITHOUT[way]
         tasks[task] = tasks.get(task, 0.0) + weight
     return {**stage, "tasks": tasks}
+
+
+def shipped_ablations() -> dict[str, Path]:
+    """The ablation manifests that ship, by name."""
+    return {Path(str(path)).stem: Path(str(path)) for path in (files("manifests") / "ablations").iterdir()}

@@ -141,7 +141,7 @@ def estimate(values: np.ndarray, items: Items, seed: int) -> Estimate:
     Raises:
         ValueError: Fewer than two seeds.
     """
-    seeds, number = values.shape
+    seeds = len(values)
     if seeds < 2:
         raise ValueError("two seeds are the least of which an error can be told")
     rng = np.random.default_rng(seed)
