@@ -53,6 +53,14 @@ class Dataset(Protocol):
         ...
 
 
+class Described(Dataset, Protocol):
+    """A dataset whose items can be told apart without loading them."""
+
+    def about(self, item: int) -> dict[str, str]:
+        """`id`, `speaker`, `source`, `task`, `language`, `scenario`, `recording` and the labels, as far as known."""
+        ...
+
+
 class ShardDataset:
     """The dialogues of one split of a folder of shards, each turn an item with the turns before as its history.
 
@@ -110,6 +118,17 @@ class ShardDataset:
             f"{document['id']}.{last}", tuple(turns), document["turns"][int(last)]["query"]["speaker"],
             document["source"], document["task"], document["language"],
         )  # fmt: skip
+
+    def about(self, item: int) -> dict[str, str]:
+        """See `Described.about`."""
+        document = json.loads(self.document(item))
+        turn = document["turns"][int(self._items[item][1])]
+        query = turn["query"]
+        return {
+            "id": f"{document['id']}.{turn['turn']}", "speaker": query["speaker"], "scenario": turn["scenario"],
+            "source": document["source"], "task": document["task"], "language": document["language"],
+            "recording": document.get("recording", ""), **{family: query["requested"][family] for family in CUES},
+        }  # fmt: skip
 
     def document(self, item: int) -> bytes:
         """The JSON of an item's dialogue."""
@@ -220,6 +239,11 @@ class CorpusDataset:
         seconds = [soundfile.info(self.folder / file).duration for file, *_ in self.rows]
         chars = np.array([len(text.encode()) for _, _, text, _ in self.rows])
         return Lengths(np.array([frames_of(value) for value in seconds]), chars, np.zeros(len(self.rows), np.int64))
+
+    def about(self, item: int) -> dict[str, str]:
+        """See `Described.about`; what nobody knows is missing."""
+        file, speaker, _, labels = self.rows[item]
+        return {"id": file, "speaker": speaker, "source": "real", **labels}
 
     def load(self, item: int, audio: bool = True) -> Sample:
         """See `Dataset.load`."""

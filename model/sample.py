@@ -18,6 +18,7 @@ class Turn:
     Attributes:
         labels: What the query's voice carries, by cue family; missing or `none` where it is not known, but for `event`,
             which is `none` where there is known to be none.
+        cues: Families that the reply answers to.
         frames: Mel frames of the query; 0 without audio.
         mel: float32 (frames, 80), where it is loaded.
         reply_tokens: int32 (num_tokens,); empty without speech.
@@ -29,11 +30,10 @@ class Turn:
     think_text: str = ""
     reply_emotion: str = "neutral"
     labels: Mapping[str, str] = field(default_factory=dict)
+    cues: tuple[str, ...] = ()
     frames: int = 0
     mel: Tensor | None = None
     reply_tokens: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
-    cues: tuple[str, ...] = ()
-    """Families of the cues that the reply answers to."""
 
     def label(self, family: str) -> str:
         """The label of a family, or `none`."""
