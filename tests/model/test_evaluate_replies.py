@@ -11,7 +11,7 @@ from model.evaluate.items import evaluate_items, silence
 from model.evaluate.replies import ReplyScorer, addresses, is_sane, loops
 from model.generate import Reply
 from model.sample import Sample
-from tests.support.tiny import CODEBOOK, Dialogues, assembler, dialogue, tiny_model, tokenizer
+from tests.support.tiny import CODEBOOK, SHORT, Dialogues, assembler, dialogue, tiny_model, tokenizer
 
 
 def planned(number: int, turns: int = 1) -> Sample:
@@ -103,7 +103,8 @@ def test_a_reply_that_names_every_emotion_speaks_to_none() -> None:
     assert addresses("You sound sad or angry.", "en")["emotion"] == "none"
 
 
-def test_a_baseline_hears_silence_and_goes_on_from_the_transcript() -> None:
+def test_a_baseline_hears_silence_and_goes_on_from_the_transcript(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.evaluate.replies.Limits", SHORT)
     model, data = tiny_model(), Dialogues([planned(n, seconds) for n, seconds in ((0, 1), (1, 2))])
     families = ("emotion",)
     runs = {
