@@ -78,7 +78,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _show(summary: dict[str, Any], out: Path) -> None:
-    from pipeline.evaluate_tables import HEADERS, PAPER_NOTE, PAPER_TASKS, metric_rows, paper_rows, part_rows
+    from pipeline.evaluate_tables import FEW, HEADERS, PAPER_NOTE, PAPER_TASKS, metric_rows, paper_rows, part_rows
 
     groups = summary["groups"]
     title = f"{summary['items']} items of {summary['data']['folder']}, replies as {summary['task']}"
@@ -87,7 +87,8 @@ def _show(summary: dict[str, Any], out: Path) -> None:
     if parts:
         show_table("by source and task", HEADERS, parts)
     if summary["task"] != "understand":
-        show_table(f"OSUM-EChat, table 1 ({PAPER_NOTE})", ["model", *PAPER_TASKS], paper_rows(groups))
+        show_table("OSUM-EChat, table 1", ["model", *PAPER_TASKS], paper_rows(groups))
+        show(PAPER_NOTE)
     if summary["judge"]:
         from pipeline.llm.spent import spent_line
 
@@ -97,6 +98,8 @@ def _show(summary: dict[str, Any], out: Path) -> None:
             f" unreadable, {judge['refused']} refused, {judge['no_reply']} without a reply (score 1)"
         )
         show(spent_line(judge["spent"]))
+    if summary["items"] < FEW:
+        show(f"{summary['items']} items: intervals over so few are too narrow; evaluate on {FEW} or more")
     show(summary["overlap"]["sentence"])
     show(f"records: {out}, summary: {out / 'summary.json'}")
 

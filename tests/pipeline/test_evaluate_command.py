@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from chat_server import ChatServer, Handler, serving
+from corpora import people, take_in
 from tiny import SHORT, tiny_config, tone_flac
 from typer.testing import CliRunner
 
@@ -255,17 +256,12 @@ def test_echat_eval_takes_no_voice_or_scenario_that_a_run_trains_on() -> None:
 
 
 def test_real_speakers_of_a_test_run_are_those_that_no_run_trains_on(tmp_path: Path) -> None:
-    (tmp_path / "corpus.yaml").write_text(
-        yaml.safe_dump({"name": "c", "licence": "CC0", "consent": "given", "publish": True, "recordings": 40})
-    )
-    rows = ["file,speaker,text,language,gender,sha256"]
-    rows += [f"{n}.flac,s{n},one two,en,female,{n:064x}" for n in range(40)]
-    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    take_in("csv", people(tmp_path / "src", 40, ("neutral",)), tmp_path / "c", name="c")
     usual = {"train": 0.8, "validation": 0.1, "test": 0.1}
-    trains = RealQueries((tmp_path,), 0.3, splits=usual, file="a")
-    tests = RealQueries((tmp_path,), 0.3, splits={"test": 1.0}, file="b", drawn=usual)
+    trains = RealQueries((tmp_path / "c",), 0.3, splits=usual, file="a")
+    tests = RealQueries((tmp_path / "c",), 0.3, splits={"test": 1.0}, file="b", drawn=usual)
     everybody = {item.speaker: item.split for item in trains.recordings}
     taken = {item.speaker for item in tests.recordings}
     assert taken == {speaker for speaker, split in everybody.items() if split == "test"}
     assert 0 < len(taken) < 20
-    assert tests.identity() != RealQueries((tmp_path,), 0.3, splits={"test": 1.0}, file="b").identity()
+    assert tests.identity() != RealQueries((tmp_path / "c",), 0.3, splits={"test": 1.0}, file="b").identity()
