@@ -81,12 +81,13 @@ def _show(summary: dict[str, Any], out: Path) -> None:
     from pipeline.evaluate_tables import FEW, HEADERS, PAPER_NOTE, PAPER_TASKS, metric_rows, paper_rows, part_rows
 
     groups = summary["groups"]
-    title = f"{summary['items']} items of {summary['data']['folder']}, replies as {summary['task']}"
+    replies = f", replies as {summary['task']}" if summary["replies"] else ""
+    title = f"{summary['items']} items of {summary['data']['folder']}{replies}"
     show_table(title, HEADERS, metric_rows(groups[0]))
     parts = list(part_rows(groups))
     if parts:
         show_table("by source and task", HEADERS, parts)
-    if summary["task"] != "understand":
+    if summary["replies"]:
         show_table("OSUM-EChat, table 1", ["model", *PAPER_TASKS], paper_rows(groups))
         show(PAPER_NOTE)
     if summary["judge"]:
