@@ -39,7 +39,7 @@ def ablate(
         else:
             show_found(found)
             show(f"{out / 'ablation.json'}; echat report {out} makes a page of it")
-        if not plan and any(variant["failed"] for variant in found["variants"].values()):
+        if not plan and any(variant["failed"] for variant in found["variants"]):
             raise typer.Exit(1)
 
 
@@ -81,26 +81,26 @@ def run_ablation(ablation: Any, file: Path, out: Path, only_plan: bool, quiet: b
 
 
 def show_found(found: dict[str, Any]) -> None:
-    """Tables of what an ablation found."""
-    for metric, told in found["metrics"].items():
+    """Tables of what an ablation found, in the order of its manifest."""
+    names = [variant["name"] for variant in found["variants"]]
+    for told in found["metrics"]:
         rows = []
-        for name, numbers in told["variants"].items():
-            verdict = told["differences"].get(name, {"word": "baseline"})
-            mean = (
-                f"{numbers['value']:.3f} [{numbers['low']:.3f}, {numbers['high']:.3f}]" if "value" in numbers else "-"
-            )
-            change = f"{verdict['value']:+.3f}" if "value" in verdict else ""
-            p = f"{verdict['p_corrected']:.3f}" if "p_corrected" in verdict else ""
-            rows.append((name, mean, change, p, verdict["word"]))
-        show_table(metric, ["variant", "mean [95 %]", "change", "p (Holm)", "verdict"], rows)
-        for name, verdict in told["differences"].items():
-            show(f"{name}: {verdict['sentence']}")
+        for name in names:
+            numbers, change = told["variants"][name], told["differences"].get(name, {"word": "baseline"})
+            mean = "{value:.3f} [{low:.3f}, {high:.3f}]".format(**numbers) if "value" in numbers else "-"
+            size = f"{change['value']:+.3f}" if "value" in change else ""
+            p = f"{change['p_corrected']:.3f}" if "p_corrected" in change else ""
+            rows.append((name, mean, size, p, change["word"]))
+        show_table(told["metric"], ["variant", "mean [95 %]", "change", "p (Holm)", "verdict"], rows)
+        for name in names:
+            if name in told["differences"]:
+                show(f"{name}: {told['differences'][name]['sentence']}")
         for name, trend in told["trends"].items():
             show(f"trend {name}: {trend['sentence']}")
     planted = (found["map"] or {}).get("planted")
     if planted:
         show(f"{planted['precision']:.0%} of the {planted['k']} rows that are likeliest wrong are wrong"
              f" ({planted['chance']:.0%} by chance)")  # fmt: skip
-    for name, variant in found["variants"].items():
+    for variant in found["variants"]:
         for key, error in variant["failed"].items():
-            show(f"{name}: training {key} failed: {error}")
+            show(f"{variant['name']}: training {key} failed: {error}")

@@ -83,16 +83,17 @@ def analyse(
     Args:
         errors: Of the jobs that failed, by key.
     """
-    metrics = {}
+    metrics = []
     for metric in ablation.metrics:
         where, name = ablation.metric_place(metric)
-        metrics[metric] = _of_metric(ablation, Scores(name, where, jobs, out, ablation.units), metric)
+        scores = Scores(name, where, jobs, out, ablation.units)
+        metrics.append({"metric": metric, "set": where, **_of_metric(ablation, scores, name)})
     return {
         "name": ablation.name, "baseline": ablation.baseline, "seeds": ablation.seeds, "units": ablation.units,
-        "variants": {
-            name: {"about": ablation.variants[name].about, **_of_variant(of_seeds, out, errors)}
+        "variants": [
+            {"name": name, "about": ablation.variants[name].about, **_of_variant(of_seeds, out, errors)}
             for name, of_seeds in jobs.items()
-        },
+        ],
         "metrics": metrics, "map": _map(ablation, jobs, out),
     }  # fmt: skip
 

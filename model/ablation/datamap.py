@@ -14,40 +14,48 @@ import numpy as np
 from model.datasets import Described
 from model.selection import SelectedDataset
 
+_MEANS = ("confidence", "margin", "score", "loss", "spread")
+
 
 def looks_of(checkpoints: Path, data: Described, families: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Agreement of each training row over the checkpoints of its training.
 
     Yields:
         `{"item", "family", "label", "looks"}`, the means over the looks of the label's probability (`confidence`), its
-        lead over the likeliest other label (`margin`) and its negative log-likelihood (`loss`), the deviation of
-        `confidence` (`spread`), and `truth` where a wrong label was planted.
+        lead over the likeliest other label (`margin`), that lead above the mean of the rows with the same label
+        (`score`: labels that are learned late are no worse for it) and the negative log-likelihood (`loss`), the
+        deviation of `confidence` (`spread`), and `truth` where a wrong label was planted.
     """
     from model.evaluate.items import evaluate_items
     from model.setup import load_model
 
     folders = sorted(path for path in checkpoints.glob("step-*") if path.is_dir())
-    odds: dict[str, list[np.ndarray]] = {family: [] for family in families}
-    losses: dict[str, list[np.ndarray]] = {family: [] for family in families}
+    abouts = [data.about(item) for item in range(len(data))]
+    looks: list[np.ndarray] = []
     for folder in folders:
         model, text = load_model(folder)
-        found = [_agreement(record, families) for record in evaluate_items(model, text, data, families)]
-        for number, family in enumerate(families):
-            odds[family].append(np.array([row[number][:2] for row in found]))
-            losses[family].append(np.array([row[number][2] for row in found]))
+        looks.append(np.array([_agreement(record, families) for record in evaluate_items(model, text, data, families)]))
+    agreed_LIFA = np.stack(looks)  # looks, items, families, and (own, likeliest other, loss)
     planted = data.wrong if isinstance(data, SelectedDataset) else {}
-    for item in range(len(data)):
-        about = data.about(item)
-        for family in families:
-            own_L, other_L = np.stack([look[item] for look in odds[family]]).T
-            if np.isnan(own_L).any():
+    for number, family in enumerate(families):
+        own_LI, other_LI, loss_LI = np.moveaxis(agreed_LIFA[:, :, number], -1, 0)
+        margin_LI = own_LI - other_LI
+        labels = np.array([about.get(family, "") for about in abouts])
+        score_LI = margin_LI.copy()
+        for label in set(labels.tolist()):
+            same = labels == label
+            score_LI[:, same] -= margin_LI[:, same].mean(1, keepdims=True)
+        for item, about in enumerate(abouts):
+            if np.isnan(own_LI[0, item]):
                 continue  # no label of this family
+            means = {
+                "confidence": own_LI[:, item].mean(), "margin": margin_LI[:, item].mean(),
+                "score": score_LI[:, item].mean(), "loss": loss_LI[:, item].mean(), "spread": own_LI[:, item].std(),
+            }  # fmt: skip
             truth = planted.get(item, {}).get(family)
             yield {
-                "item": about["id"], "family": family, "label": about[family],
-                "confidence": round(float(own_L.mean()), 6), "spread": round(float(own_L.std()), 6),
-                "margin": round(float((own_L - other_L).mean()), 6),
-                "loss": round(float(np.mean([look[item] for look in losses[family]])), 6), "looks": len(own_L),
+                "item": about["id"], "family": family, "label": about[family], "looks": len(folders),
+                **{name: round(float(value), 6) for name, value in means.items()},
                 **({"truth": truth} if truth else {}),
             }  # fmt: skip
 
@@ -76,11 +84,11 @@ def joined(maps: Sequence[Iterable[Mapping[str, Any]]]) -> list[dict[str, Any]]:
         for row in rows:
             found.setdefault((row["family"], row["item"], row["label"]), []).append(row)
     means = [{**rows[0], **_means(rows), "seeds": len(rows)} for rows in found.values()]
-    return sorted(means, key=lambda row: (row["margin"], row["item"]))
+    return sorted(means, key=lambda row: (row["score"], row["item"]))
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    return {name: float(np.mean([row[name] for row in rows])) for name in ("confidence", "spread", "margin", "loss")}
+    return {name: float(np.mean([row[name] for row in rows])) for name in _MEANS}
 
 
 def precision(rows: Sequence[Mapping[str, Any]]) -> tuple[int, float, float] | None:

@@ -34,7 +34,8 @@ class EvalSet(Strict):
     families: tuple[str, ...] = ("emotion", "gender")
     """Cues that the model is asked for."""
     replies: bool = False
-    """Whether dialogues are answered too, by generation: slow, and what the metrics of replies need."""
+    """Whether dialogues are answered too, by generation: slow, and what the metrics of replies need. A model that never
+    learned to think answers at once."""
 
     @model_validator(mode="after")
     def _one(self) -> EvalSet:
@@ -148,7 +149,7 @@ class Ablation(Strict):
 
 
 def load_ablation(file: Path) -> Ablation:
-    """Read an ablation manifest; paths in it are relative to it.
+    """Read an ablation manifest; paths in it are relative to it, those in a shipped one to the working directory.
 
     Raises:
         UserError: Names file, key path and what is allowed.
@@ -160,25 +161,26 @@ def load_ablation(file: Path) -> Ablation:
         ablation = Ablation.model_validate(document)
     except ValidationError as error:
         raise from_pydantic(file, error) from error
+    base = Path() if file in shipped_ablations().values() else file.parent
     sets = {
         name: value.model_copy(
-            update={key: (file.parent / path).resolve() for key in _PATHS["data"] if (path := getattr(value, key))}
+            update={key: (base / path).resolve() for key in _PATHS["data"] if (path := getattr(value, key))}
         )
         for name, value in ablation.evaluate.items()
     }
-    return ablation.model_copy(update={"evaluate": sets, "train": _base(file, ablation.train)})
+    return ablation.model_copy(update={"evaluate": sets, "train": _base(file, base, ablation.train)})
 
 
 _PATHS = {"data": ("shards", "corpus"), "model": ("encoder", "checkpoint")}
 
 
-def _base(file: Path, train: Mapping[str, Any]) -> dict[str, Any]:
+def _base(file: Path, folder: Path, train: Mapping[str, Any]) -> dict[str, Any]:
     """The base training with whole paths, as JSON has it."""
     values = dict(train)
     base = values.pop("base", None)
     known: dict[str, Any] = {}
     if base is not None:
-        beside = file.parent / str(base)
+        beside = folder / str(base)
         known = load_recipe(beside if beside.is_file() else Path(str(base))).model_dump(mode="json")
     for part, keys in _PATHS.items():
         given = dict(values.get(part) or {})
@@ -186,7 +188,7 @@ def _base(file: Path, train: Mapping[str, Any]) -> dict[str, Any]:
             known.get("data", {}).pop("corpus" if "shards" in given else "shards", None)
         for key in keys:
             if given.get(key) is not None:
-                given[key] = str((file.parent / given[key]).resolve())
+                given[key] = str((folder / given[key]).resolve())
         values[part] = {**known.get(part, {}), **given}
     return _checked(file, "train", {"name": "base", **known, **values}).model_dump(mode="json")
 

@@ -136,9 +136,13 @@ def run_job(job: Job, out: Path) -> dict[str, Any]:
     for name, value in spec["sets"].items():
         held_out = EvalSet.model_validate(value)
         data = dataset_of(held_out)
-        names.append(f"items-{name}.jsonl")
-        records = evaluate_items(trainer.model, trainer.text, data, held_out.families, held_out.replies)
-        _write_lines(folder / names[-1], records)
+        for given, what in (("audio", "items"), ("silence", "silence")):
+            replies = held_out.replies and given == "audio"
+            names.append(f"{what}-{name}.jsonl")
+            records = evaluate_items(
+                trainer.model, trainer.text, data, held_out.families, replies, task=_reply_task(train), given=given
+            )
+            _write_lines(folder / names[-1], records)
     if spec["map"]:
         from model.ablation.datamap import looks_of
 
@@ -157,6 +161,12 @@ def run_job(job: Job, out: Path) -> dict[str, Any]:
     if not spec["keep"]:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return result
+
+
+def _reply_task(train: TrainManifest) -> str:
+    """The layout in which a model answers: the most thoughtful one that its last stage taught it."""
+    taught = train.stages[-1].tasks
+    return next((task for task in ("think_tag", "think", "s2s") if taught.get(task)), "s2t")
 
 
 def _saving(train: TrainManifest, looks: Mapping[str, Any] | None) -> TrainManifest:
