@@ -1,6 +1,7 @@
 """Sums of an evaluation: by hand, against brute force, and the same every time."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from model.evaluate.summary import interval, summarise
 
 
-def record(item: int, truth: str, said: str, source: str = "synthetic", task: str = "emotion", **values: list[float]):
+def record(item: int, truth: str, said: str, source: str = "synthetic", task: str = "emotion", **values: Any):
     return {
         "item": str(item), "speaker": "s", "source": source, "task": task, "labels": {"emotion": truth},
         "said": {"emotion": said}, "odds": {},
