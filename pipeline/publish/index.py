@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pipeline.inspect import read_documents
 
 _ROWS = 5000
 
-SCHEMA = pa.schema([
+TURN = pa.schema([
     field("id", pa.string(), "dialogue"),
     field("turn", pa.int32(), "turn, from 0"),
     field("num_turns", pa.int32(), "turns of the dialogue"),
@@ -42,6 +42,11 @@ SCHEMA = pa.schema([
     field("query_seconds", pa.float64(), "duration of the query", "s"),
     field("reply_seconds", pa.float64(), "duration of the reply", "s"),
     field("reply_tokens", pa.int32(), "speech tokens of the reply"),
+])  # fmt: skip
+"""What is said of a turn wherever it is a row."""
+
+SCHEMA = pa.schema([
+    *TURN,
     field("shard", pa.string(), "tar that holds the dialogue"),
     field("query_offset", pa.int64(), "where the query's FLAC begins in the tar", "byte"),
     field("query_size", pa.int64(), "its size", "byte"),
@@ -82,32 +87,39 @@ def _places(tar: Path) -> dict[str, tuple[int, int]]:
 
 def _rows(document: dict[str, Any], shard: str, places: dict[str, tuple[int, int]]) -> Iterator[dict[str, Any]]:
     for turn in document["turns"]:
-        query, reply = turn["query"], turn["reply"]
         query_place = places[f"{document['id']}.{turn['turn']}.query.flac"]
         reply_place = places[f"{document['id']}.{turn['turn']}.reply.flac"]
         yield {
-            **{name: document[name] for name in ("id", "num_turns", "split", "task", "language", "query_language")},
-            **{name: document[name] for name in ("source", "pair")},
-            "turn": turn["turn"],
-            "corpus": document["corpus"]["name"],
-            "cues": "+".join(turn["cues"]),
-            **{family: query["requested"][family] for family in CUES},
-            "intensity": query["requested"]["intensity"],
-            "reply_emotion": reply["emotion"],
-            "query_text": query["text"],
-            "reply_text": reply["text"],
-            "think_text": turn["think_text"],
-            "think_tag": turn["think_tag"],
-            "query_voice": query["voice"],
-            "query_speaker": query["speaker"],
-            "query_wer": query["wer"],
-            "reply_wer": reply["wer"],
-            "query_seconds": query["seconds"],
-            "reply_seconds": reply["seconds"],
-            "reply_tokens": reply["num_tokens"],
+            **turn_columns(document, turn),
             "shard": shard,
             "query_offset": query_place[0],
             "query_size": query_place[1],
             "reply_offset": reply_place[0],
             "reply_size": reply_place[1],
         }
+
+
+def turn_columns(document: Mapping[str, Any], turn: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of `TURN` of a turn of a dialogue's JSON."""
+    query, reply = turn["query"], turn["reply"]
+    return {
+        **{name: document[name] for name in ("id", "num_turns", "split", "task", "language", "query_language")},
+        **{name: document[name] for name in ("source", "pair")},
+        "turn": turn["turn"],
+        "corpus": document["corpus"]["name"],
+        "cues": "+".join(turn["cues"]),
+        **{family: query["requested"][family] for family in CUES},
+        "intensity": query["requested"]["intensity"],
+        "reply_emotion": reply["emotion"],
+        "query_text": query["text"],
+        "reply_text": reply["text"],
+        "think_text": turn["think_text"],
+        "think_tag": turn["think_tag"],
+        "query_voice": query["voice"],
+        "query_speaker": query["speaker"],
+        "query_wer": query["wer"],
+        "reply_wer": reply["wer"],
+        "query_seconds": query["seconds"],
+        "reply_seconds": reply["seconds"],
+        "reply_tokens": reply["num_tokens"],
+    }
