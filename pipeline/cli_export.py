@@ -12,7 +12,7 @@ from pipeline.console import Json, Quiet, Verbose, sentences, show, show_json, s
 _NEXT = {
     "osum-raw": "in the trainer: data_type raw, the list {out}/{split}/data.list",
     "osum-shard": "in the trainer: data_type shard, the list {out}/{split}/shards_list.txt",
-    "osum-combine": "in the trainer: data_type shard, lists combines_list.txt and combines_tar_root.txt of {out}/{split}",
+    "osum-combine": "in the trainer: data_type shard, combines_list.txt and combines_tar_root.txt of {out}/{split}",
     "lhotse": "load it with lhotse.CutSet.from_shar(in_dir='{out}/{split}')",
     "parquet": "load it with datasets.load_dataset('{out}') or from '{out}/data/{split}-*.parquet'",
     "kaldi": "check it in {out} with utils/validate_data_dir.sh --no-feats {split}_query",

@@ -5,7 +5,8 @@
 <split>/reply_recording.000000.tar       FLAC of the reply
 <split>/reply_tokens.000000.tar          int32 speech tokens of the reply
 
-Turns of a dialogue follow each other in one file. Written by the format alone, without Lhotse: its own writer encodes sound anew and puts times of writing into the files.
+Turns of a dialogue follow each other in one file. Written by the format alone, without Lhotse: its own writer encodes
+sound anew and puts times of writing into the files.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ class LhotseShar:
                 "reply_text": turn.reply.text, "reply_language": document.language, "reply_voice": turn.reply.voice,
                 "reply_emotion": turn.reply.emotion, "token_rate": turn.reply.token_rate,
                 "codebook_size": turn.reply.codebook_size, "think_text": turn.think_text, "think_tag": turn.think_tag,
+                "reply_recording_unaligned": True,  # or Lhotse cuts it to the length of the query
                 "reply_recording": manifests["reply_recording"], "reply_tokens": manifests["reply_tokens"],
             },
             "type": "MonoCut",

@@ -2,8 +2,8 @@
 
 As the released loader reads it (github.com/ASLP-lab/OSUM, OSUM-EChat/wenet/dataset, 2025-11): a sample is one line of a
 raw list, or the members of one key of a shard. The loader itself puts `<think>` and `<think end>` around
-`extra.think_str`, splits a leading tag off `txt`, and makes `extra.question` the prompt, so `question` stands only where
-it gives no answer away.
+`extra.think_str`, splits a leading tag off `txt`, and makes `extra.question` the prompt, so `question` stands only
+where it gives no answer away.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ out/export.json         what it is: format, options, counts by split, what was l
 out/NOTICE.txt          licences of what went in, for people
 out/checksums.sha256    `sha256sum -c`
 
-Everything is written in a folder beside it, whose flock keeps others away; that gets the final name when all is on disk.
-What a killed export left is begun anew by the next.
+Everything is written in a folder beside it, whose flock keeps others away; that gets the final name when all is on
+disk. What a killed export left is begun anew by the next.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ ABOUT, NOTICE, CHECKSUMS = "export.json", "NOTICE.txt", "checksums.sha256"
 FORMAT = "echat-export"
 _OSUM = ("osum-raw", "osum-shard", "osum-combine")
 _ROOTED = (*_OSUM, "kaldi")
+_SINGLE = ("osum-raw", "kaldi")
+"""Formats with a file for every sound."""
 
 
 def export(request: Request, progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
@@ -111,7 +113,9 @@ def _write_dialogue(writer: SplitWriter, dialogue: Dialogue, tar: Path) -> None:
 
 
 def _about(request: Request, source: Source, writers: Mapping[str, SplitWriter]) -> dict[str, Any]:
-    options: dict[str, Any] = {"limit": request.limit, "rows": request.rows}
+    options: dict[str, Any] = {"limit": request.limit}
+    if request.format not in _SINGLE:
+        options["rows"] = request.rows
     if request.format in _OSUM:
         options |= {"task": request.task, "think": request.think}
     if request.format in _ROOTED:
