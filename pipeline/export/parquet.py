@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from manifests.schema import field
 from pipeline.export.base import Request, SplitCounts
 from pipeline.export.source import Dialogue
-from pipeline.publish.index import TURN, turn_columns
+from pipeline.flat import COLUMNS, flat_rows
 
 _AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _ROWS, _BYTES = 100, 32 << 20
@@ -28,7 +28,7 @@ _ROWS, _BYTES = 100, 32 << 20
 def _schema() -> pa.Schema:
     """With what `datasets` reads its features from."""
     columns = [
-        *TURN,
+        *COLUMNS,
         field("query_audio", _AUDIO, "the user's voice", "FLAC"),
         field("reply_audio", _AUDIO, "the assistant's voice", "FLAC"),
         field("reply_token_ids", pa.list_(pa.int32()), "speech tokens of the reply"),
@@ -63,12 +63,11 @@ class ParquetFiles:
         document = dialogue.document.model_dump()
         if not self._in_file or self._in_file + document["num_turns"] > self._most:
             self._next()
-        for turn, query, reply, tokens in zip(
-            document["turns"], dialogue.queries, dialogue.replies, dialogue.tokens, strict=True
-        ):
-            name = f"{dialogue.id}.{turn['turn']}"
+        sounds = zip(dialogue.queries, dialogue.replies, dialogue.tokens, strict=True)
+        for row, (query, reply, tokens) in zip(flat_rows(document), sounds, strict=True):
+            name = f"{row['id']}.{row['turn']}"
             self._waiting.append({
-                **turn_columns(document, turn),
+                **row,
                 "query_audio": {"bytes": query, "path": f"{name}.query.flac"},
                 "reply_audio": {"bytes": reply, "path": f"{name}.reply.flac"},
                 "reply_token_ids": tokens,

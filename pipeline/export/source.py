@@ -35,6 +35,12 @@ class _Checked(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
 
+class Quality(_Checked):
+    """What was measured of a waveform."""
+
+    snr_db: Number
+
+
 class Requested(_Checked):
     """What was asked of a query's voice: a value of each cue family, or `none`."""
 
@@ -62,6 +68,8 @@ class Query(_Checked):
     voice: Text
     speaker: Text
     requested: Requested
+    quality: Quality
+    mos: dict[str, Number] = {}
 
 
 class Reply(_Checked):
@@ -72,6 +80,8 @@ class Reply(_Checked):
     seconds: Number
     voice: Text
     emotion: Text
+    quality: Quality
+    mos: dict[str, Number] = {}
     num_tokens: Count
     token_rate: Count
     codebook_size: Count
