@@ -66,4 +66,7 @@ def _print(about: dict[str, Any], out: Path) -> None:
     if about["may_be_published"] != "yes":
         says = "may not be published" if about["may_be_published"] == "no" else "does not say if it may be published"
         show(f"it {says}: {out}/NOTICE.txt")
+    if about["of"].startswith("osum"):
+        codec = ", ".join(about["speech_tokens"]) or "a codec that the tar does not name"
+        show(f"its speech tokens are those of {codec}, not of OSUM-EChat's tokenizer: see {out}/NOTICE.txt")
     show(_NEXT[about["of"]].format(out=out, split=next(iter(splits))))

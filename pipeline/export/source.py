@@ -169,7 +169,7 @@ class _Dataset(_Checked):
     publishable: bool
     shards: list[_Shard]
     engines: dict[str, list[str]] = {}
-    licences: dict[str, Any] = {}
+    licences: dict[str, list[str] | dict[str, str]] = {}
 
 
 @dataclass(frozen=True)

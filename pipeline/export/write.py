@@ -25,13 +25,16 @@ from manifests.errors import UserError
 from manifests.files import fsync, sha256, writing
 from manifests.labels import SPLITS
 from pipeline.export.base import FORMATS, Request, SplitWriter
-from pipeline.export.files import DiskTable, files_of
+from pipeline.export.files import DiskTable, files_of, one_line
 from pipeline.export.source import Dialogue, Source, open_source
 
 ABOUT, NOTICE, CHECKSUMS = "export.json", "NOTICE.txt", "checksums.sha256"
 FORMAT = "echat-export"
-_OSUM = ("osum-raw", "osum-shard", "osum-combine")
-_ROOTED = (*_OSUM, "kaldi")
+OSUM = ("osum-raw", "osum-shard", "osum-combine")
+TOKENS_NOTE = (
+    "The released OSUM-EChat checkpoint knows the tokens of its own tokenizer alone, not these: train it on them."
+)
+_ROOTED = (*OSUM, "kaldi")
 _SINGLE = ("osum-raw", "kaldi")
 """Formats with a file for every sound."""
 
@@ -116,7 +119,7 @@ def _about(request: Request, source: Source, writers: Mapping[str, SplitWriter])
     options: dict[str, Any] = {"limit": request.limit}
     if request.format not in _SINGLE:
         options["rows"] = request.rows
-    if request.format in _OSUM:
+    if request.format in OSUM:
         options |= {"task": request.task, "think": request.think}
     if request.format in _ROOTED:
         options["root"] = request.root
@@ -150,9 +153,13 @@ def _notice(source: Source, about: Mapping[str, Any]) -> str:
     }[about["may_be_published"]]
     lines = [f"Spoken dialogues exported from the set {source.name!r} as {about['of']}.", says, ""]
     for name, value in sorted(source.licences.items()):
-        if value:
-            lines.append(f"{name}: {json.dumps(value, ensure_ascii=False)}")
+        pairs = value.items() if isinstance(value, dict) else [("", item) for item in value]
+        if pairs:
+            stated = dict.fromkeys(one_line(f"{key}: {item}" if key else str(item)) for key, item in pairs)
+            lines.append(f"{one_line(name)}: {', '.join(stated)}")
     lines.append(f"speech tokens: {', '.join(about['speech_tokens']) or 'see the set'}")
+    if about["of"] in OSUM:
+        lines.append(f"  {TOKENS_NOTE}")
     return "\n".join(lines) + "\n"
 
 
