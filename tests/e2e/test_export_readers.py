@@ -90,11 +90,16 @@ def test_hugging_face_datasets_loads_the_parquet_with_audio(parquet: Path, tmp_p
         assert row["query_audio"]["bytes"] == sound(BY_ID[name], number, "query")
         assert row["query_audio"]["path"] == f"{name}.{number}.query.flac"
         assert row["reply_token_ids"] == codes(BY_ID[name], number).tolist()
+
+
+def test_hugging_face_datasets_decodes_the_audio(parquet: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
     try:
         import torchcodec  # noqa: F401
     except (ImportError, RuntimeError, OSError):
-        pytest.skip("torchcodec cannot be loaded, so no audio was decoded: it needs FFmpeg 4 to 8")
-    decoded = loaded["train"][0]["query_audio"].get_all_samples()
+        pytest.skip("torchcodec cannot be loaded: it needs FFmpeg 4 to 8 (apt-get install ffmpeg)")
+    loaded = datasets.load_dataset(str(parquet), cache_dir=str(tmp_path), split="train")
+    decoded = loaded[0]["query_audio"].get_all_samples()
     same_wave(decoded.data, decoded.sample_rate, *TURNS[0], "query")
 
 
