@@ -2,11 +2,11 @@
 
     python benchmarks/label_noise.py --emodb PATH [--out FOLDER] [--steps 250] [--copies 7] [--seeds 5]
 
-PATH holds EMO-DB (Burkhardt et al. 2005) with `labels.csv`; boredom, which is none of our labels, is left out. Four speakers
-are held out. Claims: 40 % wrong labels hurt with a corrected p < 0.05; 20 % are found, or the least effect that would have
-been is told; of 20 comparisons of copies of the same data at most 3 are called different; the trend over the levels is
-significant; of the rows that a data map calls likeliest wrong at 10 % noise at least half are, against 10 % by chance. No
-training takes more than 60 s. Writes `benchmarks/results/label_noise.json`.
+PATH holds EMO-DB (Burkhardt et al. 2005) with `labels.csv`; boredom, which is none of our labels, is left out. Four
+speakers are held out. Claims: 40 % wrong labels hurt with a corrected p < 0.05; 20 % are found, or the least effect
+that would have been is told; of 20 comparisons of copies of the same data at most 3 are called different; the trend
+over the levels is significant; of the rows that a data map calls likeliest wrong at 10 % noise at least half are,
+against 10 % by chance. No training takes more than 60 s. Writes `benchmarks/results/label_noise.json`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Parts of a dataset and wrong labels: drawn by seed and id, nested in their shares, told nowhere but where they should."""
+"""Parts of a dataset and wrong labels: drawn by seed and id, nested in their shares."""
 
 from __future__ import annotations
 
