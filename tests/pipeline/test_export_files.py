@@ -17,8 +17,10 @@ import pytest
 from conftest import echat, tree
 from made_set import dialogue, make_set, members, sound, turn, write_tar
 from osum_reader import read_raw, read_shards
+from typer.testing import CliRunner
 
 from manifests.errors import UserError
+from pipeline.cli import app
 from pipeline.export.base import FORMATS, Request
 from pipeline.export.files import TarFile
 from pipeline.export.kaldi import speaker_name
@@ -191,16 +193,12 @@ def test_what_may_not_be_published_says_so(tmp_path: Path) -> None:
 
 
 def test_wrong_options_are_one_sentence(made: Path, tmp_path: Path) -> None:
-    for option, value in (
-        ("--format", "mp3"),
-        ("--split", "dev"),
-        ("--task", "asr"),
-        ("--think", "loud"),
-        ("--root", "|"),
-    ):
+    wrong = (("--format", "mp3"), ("--split", "dev"), ("--task", "asr"), ("--think", "loud"), ("--root", "|"))
+    for option, value in wrong:
         options = {"--format": "osum-raw", "--out": str(tmp_path / "out"), option: value}
-        result = echat("export", made, *(word for pair in options.items() for word in pair))
-        assert result.returncode == 2, result.stderr
+        words = [word for pair in options.items() for word in pair]
+        result = CliRunner().invoke(app, ["export", str(made), *words])
+        assert result.exit_code == 2
         assert result.stderr.startswith(f"error: {option}")
         assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
