@@ -63,8 +63,8 @@ class OsumSample:
 def samples(dialogue: Dialogue, request: Request, dataset: str, counts: SplitCounts) -> Iterator[OsumSample]:
     """The samples of a dialogue; what the task cannot hold is counted in `counts.left_out`.
 
-    A spoken answer is one sample per dialogue, its last turn, with the others as its history. Readers aloud and
-    understanding are a sample per turn. Answers in text are of first turns alone.
+    A spoken answer is one sample per dialogue, its last turn, with the others as its history; `tts` and
+    `understand` are a sample per turn; answers in text are of first turns alone.
 
     Raises:
         ValueError: The speech tokens are not of a kind that the loader knows.
