@@ -1,4 +1,4 @@
-"""Ablation over the shards of a run: another selection, other sources, other ways to think, judged on its test split."""
+"""Ablation over the shards of a run: another selection, half of it, other ways to think; judged on its test split."""
 
 from __future__ import annotations
 
@@ -32,9 +32,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def shorter(run: Path) -> dict[str, Any]:
+    """A selection that the longer half of the queries fails."""
+    shards = ShardDataset(run / "shards" / "current", "train")
+    seconds = sorted(json.loads(shards.document(item))["turns"][0]["query"]["seconds"] for item in range(len(shards)))
+    return {"query_seconds": [0.2, seconds[len(seconds) // 2]]}
+
+
 def test_another_selection_shares_the_speech(run: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
-    shards = reselected(run, {"query_seconds_max": 3.0}, tmp_path)
+    shards = reselected(run, shorter(run), tmp_path)
     folder = shards.parents[1]
     whole = json.loads((run / "shards" / "current" / "dataset.json").read_bytes())
     strict = json.loads((shards / "dataset.json").read_bytes())
@@ -43,7 +50,7 @@ def test_another_selection_shares_the_speech(run: Path, tmp_path: Path) -> None:
     spoken = [path for path in (folder / "stages" / "speak_query").iterdir() if path.suffix == ".parquet"]
     assert spoken and all(path.stat().st_nlink > 1 for path in spoken), "the audio is linked, not made or copied"
     assert {path: path.stat().st_mtime_ns for path in before} == before, "the run itself is as it was"
-    assert reselected(run, {"query_seconds_max": 3.0}, tmp_path) == shards
+    assert reselected(run, shorter(run), tmp_path) == shards
 
 
 def manifest(run: Path, **changes: Any) -> dict[str, Any]:
@@ -60,7 +67,7 @@ def manifest(run: Path, **changes: Any) -> dict[str, Any]:
         "metrics": ["emotion.nll"],
         "variants": {
             "tag": {}, "off": {"think": "off"}, "natural": {"think": "natural"},
-            "half": {"data": {"share": 0.5}}, "short": {"select": {"query_seconds_max": 3.0}},
+            "half": {"data": {"share": 0.5}}, "short": {"select": shorter(run)},
         },
         **changes,
     }  # fmt: skip
