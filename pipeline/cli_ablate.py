@@ -54,7 +54,7 @@ def run_ablation(ablation: Any, file: Path, out: Path, only_plan: bool, quiet: b
     from pipeline.reselect import reselected
 
     def reselect(name: str, select: Any) -> Path:
-        shards = ablation.train["data"].get("shards")
+        shards = ablation.variants[name].data.get("shards") or ablation.train["data"].get("shards")
         run_folder = Path(str(shards)).parents[1] if shards else out
         return reselected(run_folder, select, out / "data")
 

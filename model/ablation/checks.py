@@ -51,7 +51,7 @@ def budget(train: TrainManifest) -> tuple[int, int, int]:
             "train.batch.items: must be given, or variants with longer rows would see fewer examples in as many steps"
         )
     steps = sum(stage.steps for stage in train.stages)
-    items = train.batch.items * train.batch.accumulate * train.workers.count
+    items = train.batch.items * train.batch.accumulate
     return steps, items, steps * items
 
 
@@ -78,10 +78,11 @@ def check(ablation: Ablation, trainings: Mapping[str, TrainManifest]) -> None:
                 f"variants.{name}: trains {own[0]} steps of {own[1]} items, {ablation.baseline} {of_base[0]} of"
                 f" {of_base[1]}: give all variants one budget, or a longer training is taken for better data"
             )
-        # What a corruption changes is no row's speaker; without it copies and levels share the look.
-        source = train.data.model_copy(update={"corrupt": {}}).model_dump_json()
+        # Every seed draws another share, so all that can be drawn is looked at; a wrong label changes no speaker.
+        whole = train.data.model_copy(update={"corrupt": {}, "share": 1.0, "seed": 0})
+        source = whole.model_dump_json()
         if source not in known:
-            data, _ = datasets_of(train.data.model_copy(update={"corrupt": {}}), train.seed)
+            data, _ = datasets_of(whole, train.seed)
             known[source] = _Seen.of(data, train.data.corpus)
         for where, held in seen.items():
             _disjoint(name, where, known[source], held)

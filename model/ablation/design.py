@@ -85,7 +85,7 @@ class MapConfig(Strict):
 
 
 class WorkerConfig(Strict):
-    """How many trainings at once, and what each is given."""
+    """How many trainings at once, and what each is given; each is of one process."""
 
     count: PositiveInt = 2
     cpus: PositiveInt = 1
@@ -168,7 +168,13 @@ def load_ablation(file: Path) -> Ablation:
         )
         for name, value in ablation.evaluate.items()
     }
-    return ablation.model_copy(update={"evaluate": sets, "train": _base(file, base, ablation.train)})
+    variants = {
+        name: value.model_copy(update={"data": _whole(base, value.data, _PATHS["data"])})
+        for name, value in ablation.variants.items()
+    }
+    return ablation.model_copy(
+        update={"evaluate": sets, "variants": variants, "train": _base(file, base, ablation.train)}
+    )
 
 
 _PATHS = {"data": ("shards", "corpus"), "model": ("encoder", "checkpoint")}
@@ -183,14 +189,27 @@ def _base(file: Path, folder: Path, train: Mapping[str, Any]) -> dict[str, Any]:
         beside = folder / str(base)
         known = load_recipe(beside if beside.is_file() else Path(str(base))).model_dump(mode="json")
     for part, keys in _PATHS.items():
-        given = dict(values.get(part) or {})
-        if part == "data" and ("shards" in given) != ("corpus" in given):
-            known.get("data", {}).pop("corpus" if "shards" in given else "shards", None)
-        for key in keys:
-            if given.get(key) is not None:
-                given[key] = str((folder / given[key]).resolve())
-        values[part] = {**known.get(part, {}), **given}
+        given = _whole(folder, values.get(part) or {}, keys)
+        values[part] = _of_one_source(known.get(part, {}), given)
     return _checked(file, "train", {"name": "base", **known, **values}).model_dump(mode="json")
+
+
+def _whole(folder: Path, values: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    """With whole paths."""
+    return {
+        name: str((folder / value).resolve()) if name in keys and value is not None else value
+        for name, value in values.items()
+    }
+
+
+def _of_one_source(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys set anew; shards in place of a corpus, or the other way round, leave one of them."""
+    kept = dict(base)
+    if given.get("shards") is not None:
+        kept.pop("corpus", None)
+    elif given.get("corpus") is not None:
+        kept.pop("shards", None)
+    return {**kept, **given}
 
 
 def _checked(file: Path | str, where: str, values: Mapping[str, Any]) -> TrainManifest:
@@ -214,10 +233,7 @@ def training_of(ablation: Ablation, name: str, number: int, shards: Path | None 
     """
     variant = ablation.variants[name]
     values = dict(ablation.train)
-    data = {**values["data"], **variant.data}
-    if shards is not None:
-        data["shards"] = str(shards)
-    values["data"] = data
+    values["data"] = _of_one_source(values["data"], {**variant.data, **({"shards": str(shards)} if shards else {})})
     if variant.stages is not None:
         values["stages"] = [stage.model_dump(mode="json") for stage in variant.stages]
     if variant.think is not None:
@@ -225,6 +241,7 @@ def training_of(ablation: Ablation, name: str, number: int, shards: Path | None 
     values["seed"] = seed_of(values.get("seed", 0), variant.copy_number, number) % 2**31
     values["name"] = "ablation"
     values["threads"] = ablation.workers.cpus
+    values["workers"] = {"count": 1, "gpus": ablation.workers.gpus > 0}
     return _checked("ablation", f"variants.{name}", values)
 
 

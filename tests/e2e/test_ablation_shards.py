@@ -67,7 +67,8 @@ def manifest(run: Path, **changes: Any) -> dict[str, Any]:
         "metrics": ["emotion.nll"],
         "variants": {
             "tag": {}, "off": {"think": "off"}, "natural": {"think": "natural"},
-            "half": {"data": {"share": 0.5}}, "short": {"select": shorter(run)},
+            "half": {"data": {"share": 0.5}}, "other": {"data": {"shards": "elsewhere"}},
+            "short": {"select": shorter(run)},
         },
         **changes,
     }  # fmt: skip
@@ -79,6 +80,7 @@ def codebook(run: Path) -> int:
 
 
 def test_every_kind_of_variant_trains_on_what_it_says(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").symlink_to(run / "shards" / "current")
     file = tmp_path / "ways.yaml"
     file.write_text(yaml.safe_dump(manifest(run)))
     result = CliRunner().invoke(app, ["ablate", str(file), "--out", str(tmp_path / "out"), "--quiet", "--json"])
@@ -87,6 +89,7 @@ def test_every_kind_of_variant_trains_on_what_it_says(run: Path, tmp_path: Path)
     everything = variants["tag"]["train_items"][0]
     assert variants["off"]["train_items"] == variants["natural"]["train_items"] == [everything]
     assert all(0 < items < everything for items in variants["half"]["train_items"] + variants["short"]["train_items"])
+    assert variants["other"]["train_items"] == [everything]
     assert all(variant["ended"] == 2 for variant in variants.values())
 
 
