@@ -20,8 +20,10 @@ from manifests.run import RunManifest, dump_run, load_run
 from manifests.topup import write_topup
 from pipeline.corpus import ABOUT, LABELS
 from pipeline.dag import Dag, build_dag
+from pipeline.estimate import check_disk
 from pipeline.events import Events
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
+from pipeline.gc import debris_folders
 from pipeline.grid import SHARD, Grid, pool_of
 from pipeline.join import by_dialogue, join_rows
 from pipeline.llm.spent import asked_llm
@@ -148,8 +150,8 @@ def build_locked(dag: Dag, run: Path, quiet: bool, rounds: int | None = None) ->
     _ = dag.planner.counts  # what earlier rounds added must still be to be had
     events = Events(run)
     events("build_started", pid=os.getpid(), manifest=dag.manifest.name)
-    own = (run, run / "select", run / "shards", *run.glob("stages/*"), *run.glob("shards/building-*"))
-    removed = remove_debris(own, dag.manifest.executor.deadline_s)
+    check_disk(dag, run)
+    removed = remove_debris(debris_folders(run), dag.manifest.executor.deadline_s)
     if removed:
         events("debris_removed", files=removed)
     write_atomic(run / "run.yaml", dump_run(_with_inputs(dag, run)).encode())

@@ -77,6 +77,21 @@ def verify_run(run: Path, deep: bool = False) -> list[Finding]:
     return findings or list(_check_origin(grid, select, shards, deep))
 
 
+def open_finished(run: Path, then: str) -> Grid:
+    """The grid of a run folder whose build is finished.
+
+    Raises:
+        UserError: It is no run folder, or its verdicts and shards are not those of its manifest; `then` is the command
+            to run once it is built.
+    """
+    if not (run / "run.yaml").exists():
+        raise UserError(f"{run}: is not a run folder (it has no run.yaml); name the folder given to build --out")
+    grid = Grid.open(with_topup(build_dag(load_run(run / "run.yaml"), run / "run.yaml"), run), run)
+    if check_current(grid, run):
+        raise UserError(f"{run}: its build is not finished; run echat build again, then {then}")
+    return grid
+
+
 _AGAIN = "run the same command (build or replay) again"
 
 

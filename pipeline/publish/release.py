@@ -22,8 +22,7 @@ from manifests.errors import UserError
 from manifests.files import sha256, temporary, write_atomic, writing
 from manifests.ids import canonical_json, content_hash
 from manifests.labels import CUES, NONE, SPLITS
-from manifests.run import load_run
-from pipeline.dag import Dag, build_dag
+from pipeline.dag import Dag
 from pipeline.grid import Grid
 from pipeline.inspect import read_documents
 from pipeline.join import by_dialogue, join_rows
@@ -31,9 +30,8 @@ from pipeline.publish.croissant import croissant
 from pipeline.publish.index import write_index
 from pipeline.select import load_statistics, verdicts
 from pipeline.shards import link
-from pipeline.topup import with_topup
 from pipeline.verdict import KEPT, VERDICTS
-from pipeline.verify import check_current
+from pipeline.verify import open_finished
 
 FORMAT = 2
 _LATER = ("release.json", "checksums.sha256")
@@ -68,11 +66,7 @@ def make_release(run: Path, terms: Terms) -> Path:
     Raises:
         UserError: The run is not finished, or may not be published.
     """
-    if not (run / "run.yaml").exists():
-        raise UserError(f"{run}: is not a run folder (it has no run.yaml); name the folder given to build --out")
-    grid = Grid.open(with_topup(build_dag(load_run(run / "run.yaml"), run / "run.yaml"), run), run)
-    if check_current(grid, run):
-        raise UserError(f"{run}: its build is not finished; run echat build again, then publish")
+    grid = open_finished(run, "publish")
     warning = _warning(grid.dag)
     if warning and not terms.anyway:
         raise UserError(f"{run}: may not be published: {warning}; --anyway publishes it with a warning in its card")
