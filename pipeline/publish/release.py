@@ -33,7 +33,7 @@ from pipeline.shards import link
 from pipeline.verdict import KEPT, VERDICTS
 from pipeline.verify import open_finished
 
-FORMAT = 2
+FORMAT = 3
 _LATER = ("release.json", "checksums.sha256")
 _LICENCES = (
     "apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "mit",
