@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import cli_calibrate, cli_gc, cli_ingest, cli_inspect, cli_model, cli_plan, cli_publish, cli_report
+from pipeline import (
+    cli_calibrate,
+    cli_gc,
+    cli_ingest,
+    cli_inspect,
+    cli_model,
+    cli_plan,
+    cli_publish,
+    cli_rebuild,
+    cli_report,
+)
 from pipeline.console import (
     Folder,
     Json,
@@ -43,6 +53,7 @@ app.command()(cli_report.report)
 app.command()(cli_publish.publish)
 app.command()(cli_gc.gc)
 app.command()(cli_inspect.inspect)
+app.command()(cli_rebuild.rebuild)
 app.command()(cli_model.train)
 app.command()(cli_model.generate)
 

@@ -2,7 +2,8 @@
 
 release/<key>/*.tar *.tar.idx *.json      hard links to the shards
 release/<key>/index/<split>.parquet       a row per turn, without audio
-release/<key>/README.md croissant.json statistics.json run.yaml dataset.json checksums.sha256
+release/<key>/run.yaml inputs/            the manifest and what it names, but for tables of recordings
+release/<key>/README.md croissant.json statistics.json dataset.json checksums.sha256
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from manifests.errors import UserError
-from manifests.files import sha256, temporary, write_atomic, writing
+from manifests.files import TEMPORARY, sha256, temporary, write_atomic, writing
 from manifests.ids import canonical_json, content_hash
 from manifests.labels import CUES, NONE, SPLITS
 from pipeline.dag import Dag
@@ -115,7 +118,7 @@ def _fill(folder: Path, grid: Grid, run: Path, shards: Path, terms: Terms, warni
             path = folder / "index" / f"{split}.parquet"
             write_index(shards, split, names, path)
             indices.append((f"index/{split}.parquet", sha256(path), path.stat().st_size))
-    shutil.copyfile(run / "run.yaml", folder / "run.yaml")
+    _copy_inputs(run, folder)
     write_atomic(folder / "statistics.json", canonical_json(statistics))
     facts = _facts(grid, shards, dataset, statistics, terms, warning)
     write_atomic(folder / "README.md", _card().render(facts).encode())
@@ -132,6 +135,24 @@ def _fill(folder: Path, grid: Grid, run: Path, shards: Path, terms: Terms, warni
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     lines = "".join(f"{sha256(folder / name)}  {name}\n" for name in names)
     write_atomic(folder / "checksums.sha256", lines.encode())
+
+
+_UNPUBLISHED = ("corpora",)
+"""Of `inputs/`: tables of recordings with what their corpora say of people."""
+
+
+def _copy_inputs(run: Path, folder: Path) -> None:
+    """The manifest and what it names, so that `echat rebuild --check` can plan and make the rows again."""
+    manifest = yaml.safe_load((run / "run.yaml").read_text())
+    manifest["script"].pop("cache", None)  # a place on the machine of the build
+    text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True)
+    write_atomic(folder / "run.yaml", text.encode())
+    for path in sorted((run / "inputs").rglob("*")):
+        name = path.relative_to(run / "inputs")
+        if path.is_file() and name.parts[0] not in _UNPUBLISHED and not name.name.startswith(TEMPORARY):
+            target = folder / "inputs" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
 
 
 def _facts(
