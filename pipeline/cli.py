@@ -18,6 +18,7 @@ from pipeline import (
     cli_publish,
     cli_rebuild,
     cli_report,
+    cli_review,
 )
 from pipeline.console import (
     Folder,
@@ -48,6 +49,7 @@ app = typer.Typer(
 
 app.add_typer(cli_calibrate.app, name="calibrate")
 app.add_typer(cli_ingest.app, name="ingest")
+app.add_typer(cli_review.app, name="review")
 app.command()(cli_plan.plan)
 app.command()(cli_report.report)
 app.command()(cli_publish.publish)

@@ -17,7 +17,7 @@ from manifests.errors import UserError
 from manifests.files import temporary, write_atomic, writing
 from pipeline.grid import Grid
 from pipeline.report.clips import Card, Files, Inline, Store, cards
-from pipeline.report.figures import clusters, matrices, project, speakers, stage_figures
+from pipeline.report.figures import clusters, matrices, project, review_figures, speakers, stage_figures
 from pipeline.report.gather import NUM_BINS, Gathered, Histogram, Pick, by, gather
 from pipeline.report.plots import bars, histogram
 from pipeline.select import load_statistics
@@ -177,6 +177,7 @@ def _overview(grid: Grid, found: Gathered, statistics: dict[str, Any], request: 
                   if (address := histogram(data))],
         "speakers": speakers(found),
         "clusters": clusters(found.texts),
+        "review": review_figures(request.run),
         "stages": rows,
         "projection": (
             f"{cost.dialogues:,} planned dialogues at this rate: {cost.worker_hours:,.2f} worker-hours{price},"
