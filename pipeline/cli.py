@@ -17,6 +17,7 @@ from pipeline import (
     cli_plan,
     cli_publish,
     cli_rebuild,
+    cli_release,
     cli_report,
     cli_review,
 )
@@ -56,6 +57,8 @@ app.command()(cli_publish.publish)
 app.command()(cli_gc.gc)
 app.command()(cli_inspect.inspect)
 app.command()(cli_rebuild.rebuild)
+app.command()(cli_release.diff)
+app.command()(cli_release.takedown)
 app.command()(cli_model.train)
 app.command()(cli_model.generate)
 

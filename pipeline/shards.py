@@ -37,7 +37,7 @@ from pipeline.select import Records, kept_ids, point_current, set_aside, verdict
 if TYPE_CHECKING:
     from pipeline.dag import Dag
 
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ from manifests.errors import UserError
 from manifests.files import TEMPORARY, sha256, temporary, write_atomic, writing
 from manifests.ids import canonical_json, content_hash
 from manifests.labels import CUES, NONE, SPLITS
+from manifests.withdrawn import NAME as WITHDRAWN
+from manifests.withdrawn import read_withdrawn
 from pipeline.dag import Dag
 from pipeline.grid import Grid
 from pipeline.inspect import read_documents
@@ -74,7 +76,8 @@ def make_release(run: Path, terms: Terms) -> Path:
     if warning and not terms.anyway:
         raise UserError(f"{run}: may not be published: {warning}; --anyway publishes it with a warning in its card")
     shards = (run / "shards" / "current").resolve()
-    key = content_hash([FORMAT, shards.name, vars(terms), (run / "select" / "current").resolve().name])
+    select, takedowns = (run / "select" / "current").resolve().name, read_withdrawn(run).published()
+    key = content_hash([FORMAT, shards.name, vars(terms), select, takedowns])
     folder = run / "release" / key
     if not (folder / "checksums.sha256").exists():
         spare = temporary(folder)
@@ -120,7 +123,11 @@ def _fill(folder: Path, grid: Grid, run: Path, shards: Path, terms: Terms, warni
             indices.append((f"index/{split}.parquet", sha256(path), path.stat().st_size))
     _copy_inputs(run, folder)
     write_atomic(folder / "statistics.json", canonical_json(statistics))
+    takedowns = read_withdrawn(run).published()
+    if takedowns:
+        write_atomic(folder / WITHDRAWN, canonical_json({"format": 1, "takedowns": takedowns}))
     facts = _facts(grid, shards, dataset, statistics, terms, warning)
+    facts["takedowns"] = [(item["date"], item["kind"], len(item["dialogues"])) for item in takedowns]
     write_atomic(folder / "README.md", _card().render(facts).encode())
     document = croissant(facts, indices, dataset["shards"])
     write_atomic(folder / "croissant.json", (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
@@ -137,8 +144,8 @@ def _fill(folder: Path, grid: Grid, run: Path, shards: Path, terms: Terms, warni
     write_atomic(folder / "checksums.sha256", lines.encode())
 
 
-_UNPUBLISHED = ("corpora",)
-"""Of `inputs/`: tables of recordings with what their corpora say of people."""
+_UNPUBLISHED = ("corpora", WITHDRAWN)
+"""Of `inputs/`: tables of recordings with what their corpora say of people, and who withdrew."""
 
 
 def _copy_inputs(run: Path, folder: Path) -> None:
