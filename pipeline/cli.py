@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline import (
+    cli_ablate,
     cli_calibrate,
+    cli_evaluate,
     cli_gc,
     cli_ingest,
     cli_inspect,
@@ -61,6 +63,8 @@ app.command()(cli_release.diff)
 app.command()(cli_release.takedown)
 app.command()(cli_model.train)
 app.command()(cli_model.generate)
+app.command()(cli_ablate.ablate)
+app.command()(cli_evaluate.evaluate)
 
 
 @app.command()

@@ -69,7 +69,8 @@ class RealQueries:
         folders: Of the corpora, as `echat ingest` made them, or as a run keeps them.
         share: Of the rows of each cell.
         tasks: Whose cells take recordings.
-        splits: Shares of the splits, for speakers of whom the corpus does not say theirs.
+        splits: Shares of the splits in the plan; recordings of a split without a share are not used.
+        drawn: Shares from which the split of a speaker is drawn, of whom the corpus does not say it; `splits` if None.
         file: The manifest, for errors.
     """
 
@@ -79,6 +80,7 @@ class RealQueries:
     splits: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     file: str = ""
+    drawn: Mapping[str, float] | None = None
 
     @cached_property
     def abouts(self) -> dict[str, About]:
@@ -105,7 +107,8 @@ class RealQueries:
     def identity(self) -> list[Any]:
         """What decides the rows, for the plan's key; where the corpora are is no part of it."""
         tables = [[name, sha256(path / LABELS)] for name, path in zip(self.abouts, self.folders, strict=True)]
-        return [_VERSION, self.share, list(self.tasks), tables]
+        drawn = [] if self.drawn is None else [dict(self.drawn)]
+        return [_VERSION, self.share, list(self.tasks), tables, *drawn]
 
     @cached_property
     def recordings(self) -> list[Recording]:
@@ -125,7 +128,7 @@ class RealQueries:
 
     def _recording(self, corpus: str, clip: CorpusClip) -> Recording | None:
         speaker = f"{corpus}:{clip.speaker}"
-        split = clip.split or split_of(speaker, self.splits)
+        split = clip.split or split_of(speaker, self.splits if self.drawn is None else self.drawn)
         if not clip.text or not self.splits.get(split) or clip.labels.get("speakers") == "several":
             return None
         labels = {family: clip.labels.get(family, NONE) for family in CUES}

@@ -10,7 +10,7 @@ from collections import namedtuple
 
 import pytest
 from conftest import echat, tree
-from tones import build_tones
+from tone_runs import build_tones
 
 from manifests.errors import UserError
 from manifests.files import temporary

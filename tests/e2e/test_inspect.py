@@ -8,7 +8,7 @@ import os
 import pytest
 import soundfile
 from conftest import echat
-from tones import build_tones
+from tone_runs import build_tones
 
 from manifests.errors import UserError
 from pipeline.inspect import Condition, find_document, find_documents, find_shards, histogram, play, write_wavs

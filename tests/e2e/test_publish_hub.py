@@ -8,7 +8,7 @@ import shutil
 import pytest
 from conftest import echat, tree
 from hub_server import TOKEN, serving
-from tones import build_tones
+from tone_runs import build_tones
 
 from manifests.errors import UserError, WorkFailedError
 from pipeline.publish import hub as publishing

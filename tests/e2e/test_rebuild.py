@@ -12,7 +12,7 @@ import pytest
 from chat_server import serving
 from conftest import echat, tree
 from corpora import people, take_in
-from tones import build_tones
+from tone_runs import build_tones
 
 from manifests.errors import UserError
 from pipeline.audio import decode_flac, encode_flac

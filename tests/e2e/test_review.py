@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 from conftest import echat
-from tones import build_tones
+from tone_runs import build_tones
 
 from manifests.errors import UserError
 from pipeline.inspect import read_documents

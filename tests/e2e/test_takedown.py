@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 from conftest import echat, tree
-from tones import build_tones
+from tone_runs import build_tones
 
 from manifests.errors import UserError
 from manifests.withdrawn import read_withdrawn, withdrawn_path
