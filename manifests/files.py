@@ -95,20 +95,40 @@ def writing(path: Path) -> Iterator[None]:
 _OURS = re.compile(r"\.tmp-\d+-\d+-.+")
 
 
-def remove_debris(folders: Iterable[Path], older_than_s: float) -> int:
-    """Delete temporary files and folders that no live worker can still be writing; return how many.
+def find_debris(folders: Iterable[Path], older_than_s: float) -> Iterator[Path]:
+    """Temporary files and folders that no live worker can still be writing.
 
     Args:
-        folders: Looked into, but not below; only names that `temporary` gives are touched.
+        folders: Looked into, but not below; only names that `temporary` gives are found.
+        older_than_s: Since the newest change to the file, or to anything in the folder.
     """
-    removed = 0
     for folder in folders:
         for path in sorted(folder.glob(f"{TEMPORARY}*")) if folder.is_dir() else ():
             with suppress(FileNotFoundError):
-                if _OURS.fullmatch(path.name) and time.time() - path.lstat().st_mtime > older_than_s:
-                    if path.is_dir() and not path.is_symlink():
-                        shutil.rmtree(path, ignore_errors=True)
-                    else:
-                        path.unlink()
-                    removed += 1
-    return removed
+                if _OURS.fullmatch(path.name) and time.time() - _changed(path) > older_than_s:
+                    yield path
+
+
+def _changed(path: Path) -> float:
+    """When a file, or the newest thing of a folder, was last changed."""
+    times = [path.lstat().st_mtime]
+    for item in path.rglob("*") if path.is_dir() and not path.is_symlink() else ():
+        with suppress(FileNotFoundError):
+            times.append(item.lstat().st_mtime)
+    return max(times)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a whole folder."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_debris(folders: Iterable[Path], older_than_s: float) -> int:
+    """Delete what `find_debris` finds; return how much there was."""
+    found = list(find_debris(folders, older_than_s))
+    for path in found:
+        remove(path)
+    return len(found)

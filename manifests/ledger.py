@@ -33,6 +33,7 @@ FORMAT = 1
 """Of the records; a record of another format is refused."""
 
 _NAME = re.compile(r"part-(\d{4,})@([0-9a-f]{16})(?:\.retired-(\d+))?\.json")
+_DATA = re.compile(r"part-\d{4,}@[0-9a-f]{16}\.[0-9a-f]{12}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class Ledger:
     def history(self, stage: str, parts: Sequence[int]) -> Iterator[CellRecord]:
         """Earlier cells of some parts whose data is still there, retired ones included, in a stable order."""
         wanted = set(parts)
-        for path in sorted(self.folder(stage).glob("part-*.json")):
+        for path in self.files(stage)[0]:
             match = _NAME.fullmatch(path.name)
             if match and int(match[1]) in wanted:
                 record = self._read(path)
@@ -141,6 +142,22 @@ class Ledger:
         """Numbers of all parts of which a cell was ever committed."""
         names = (_NAME.fullmatch(path.name) for path in self.folder(stage).glob("part-*.json"))
         return {int(match[1]) for match in names if match}
+
+    def files(self, stage: str) -> tuple[list[Path], list[Path]]:
+        """All records of a stage, retired ones too, and all data files, whether or not a record names them."""
+        paths = sorted(self.folder(stage).iterdir()) if self.folder(stage).is_dir() else []
+        return (
+            [path for path in paths if _NAME.fullmatch(path.name)],
+            [path for path in paths if _DATA.fullmatch(path.name)],
+        )
+
+    def all_records(self, stage: str) -> Iterator[CellRecord]:
+        """Every record of a stage, retired ones and those without their data included."""
+        return (record for path in self.files(stage)[0] if (record := self._read(path)))
+
+    def record_path(self, record: CellRecord) -> Path:
+        """The file of a record that is committed."""
+        return self._record_path(record.stage, record.part, record.key)
 
     def commit(
         self,

@@ -20,8 +20,10 @@ from manifests.run import RunManifest, dump_run, load_run
 from manifests.topup import write_topup
 from pipeline.corpus import ABOUT, LABELS
 from pipeline.dag import Dag, build_dag
+from pipeline.estimate import check_disk
 from pipeline.events import Events
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
+from pipeline.gc import debris_folders
 from pipeline.grid import SHARD, Grid, pool_of
 from pipeline.join import by_dialogue, join_rows
 from pipeline.llm.spent import asked_llm
@@ -148,8 +150,8 @@ def build_locked(dag: Dag, run: Path, quiet: bool, rounds: int | None = None) ->
     _ = dag.planner.counts  # what earlier rounds added must still be to be had
     events = Events(run)
     events("build_started", pid=os.getpid(), manifest=dag.manifest.name)
-    own = (run, run / "select", run / "shards", *run.glob("stages/*"), *run.glob("shards/building-*"))
-    removed = remove_debris(own, dag.manifest.executor.deadline_s)
+    check_disk(dag, run)
+    removed = remove_debris(debris_folders(run), dag.manifest.executor.deadline_s)
     if removed:
         events("debris_removed", files=removed)
     write_atomic(run / "run.yaml", dump_run(_with_inputs(dag, run)).encode())
@@ -213,7 +215,7 @@ def _with_corpora(dag: Dag, run: Path) -> tuple[Path, ...]:
 
 
 def _build(dag: Dag, run: Path, events: Events, quiet: bool, rounds: int | None) -> BuildResult:
-    executor = _LazyExecutor(dag, run, events)
+    executor = LazyExecutor(dag, run, events)
     try:
         grid, select, short = _judged(dag, run, executor, events, quiet)
         while short and rounds is not None and len(dag.planner.topup.rounds) < rounds:
@@ -241,19 +243,19 @@ def _build(dag: Dag, run: Path, events: Events, quiet: bool, rounds: int | None)
 
 
 def _judged(
-    dag: Dag, run: Path, executor: _LazyExecutor, events: Events, quiet: bool
+    dag: Dag, run: Path, executor: LazyExecutor, events: Events, quiet: bool
 ) -> tuple[Grid, Path, tuple[Shortage, ...]]:
     """The whole grid of the plan as it is now, its selection, and the labels that are short."""
     ledger = Ledger(run)
     grid = Grid(dag, ledger, run_plan(dag.plan, ledger, dag.manifest.executor.beam))
-    _make_references(grid, executor, events, quiet)
-    _make_grid(grid, executor, events, quiet)
+    make_references(grid, executor, events, quiet)
+    make_grid(grid, executor, events, quiet)
     records = grid.all_cells
     select = run_select(ledger, dag.manifest, thresholds_of(dag, ledger, records.values()), records)
     return grid, select, shortages(dag.planner, load_statistics(select))
 
 
-def _make_shards(grid: Grid, select: Path, run: Path, executor: _LazyExecutor, events: Events) -> Path:
+def _make_shards(grid: Grid, select: Path, run: Path, executor: LazyExecutor, events: Events) -> Path:
     """Write the shards that no earlier set has, and make the set current."""
     dag = grid.dag
     layout = lay_out(dag, select, grid.all_cells)
@@ -271,7 +273,7 @@ def _make_shards(grid: Grid, select: Path, run: Path, executor: _LazyExecutor, e
     return final
 
 
-def _make_references(grid: Grid, executor: _LazyExecutor, events: Events, quiet: bool) -> None:
+def make_references(grid: Grid, executor: LazyExecutor, events: Events, quiet: bool) -> None:
     """Make the references of the voices that are not committed, if an annotator wants any."""
     references = grid.references
     if references is None or references.complete:
@@ -289,7 +291,7 @@ def _make_references(grid: Grid, executor: _LazyExecutor, events: Events, quiet:
     grid.find_cells()
 
 
-def _make_grid(grid: Grid, executor: _LazyExecutor, events: Events, quiet: bool) -> None:
+def make_grid(grid: Grid, executor: LazyExecutor, events: Events, quiet: bool) -> None:
     """Make every cell that is not committed."""
     schedule = grid.schedule()
     rules = early_rules(grid.dag, grid.ledger.run)
@@ -321,7 +323,7 @@ def _verdicts(grid: Grid, part: int, rules: Rules) -> Iterator[str]:
         yield judge(turns, error, rules)[0]
 
 
-class _LazyExecutor:
+class LazyExecutor:
     """Starts the executor when there is work: a build with nothing to do takes no seconds for Ray."""
 
     def __init__(self, dag: Dag, run: Path, events: Events) -> None:

@@ -13,11 +13,16 @@ from pipeline import (
     cli_calibrate,
     cli_evaluate,
     cli_export,
+    cli_gc,
     cli_ingest,
+    cli_inspect,
     cli_model,
     cli_plan,
     cli_publish,
+    cli_rebuild,
+    cli_release,
     cli_report,
+    cli_review,
 )
 from pipeline.console import (
     Folder,
@@ -48,10 +53,16 @@ app = typer.Typer(
 
 app.add_typer(cli_calibrate.app, name="calibrate")
 app.add_typer(cli_ingest.app, name="ingest")
+app.add_typer(cli_review.app, name="review")
 app.command()(cli_plan.plan)
 app.command()(cli_report.report)
 app.command()(cli_publish.publish)
 app.command()(cli_export.export)
+app.command()(cli_gc.gc)
+app.command()(cli_inspect.inspect)
+app.command()(cli_rebuild.rebuild)
+app.command()(cli_release.diff)
+app.command()(cli_release.takedown)
 app.command()(cli_model.train)
 app.command()(cli_model.generate)
 app.command()(cli_ablate.ablate)
@@ -218,41 +229,6 @@ def verify(
             show(f"{folder}: {f'{len(findings)} findings' if findings else 'verified'}")
         if findings:
             raise typer.Exit(1)
-
-
-@app.command()
-def inspect(
-    shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="A tar, a folder of tars, or a run folder.")],
-    rows: Annotated[int, typer.Option("--rows", "-n", min=1, max=1_000_000, help="Dialogues in the table.")] = 10,
-    row: Annotated[str, typer.Option("--id", help="Show this dialogue in full (a prefix is enough).")] = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-) -> None:
-    """Look into shards: a table of rows, and one row in full."""
-    with sentences(verbose):
-        from manifests.errors import UserError
-        from pipeline.inspect import find_shards, first_documents, read_documents
-
-        if row:
-            for shard in find_shards(shards):
-                for document in read_documents(shard):
-                    if document["id"].startswith(row):
-                        show_json(document)
-                        return
-            raise UserError(f"{shards}: holds no dialogue whose id begins with {row!r}")
-        documents = first_documents(shards, rows)
-        if as_json:
-            show_json([document for _, document in documents])
-            return
-        lines = []
-        for tar, document in documents:
-            for turn in document["turns"]:
-                asked = ", ".join(turn["query"]["requested"][family] for family in turn["cues"]) or "neutral"
-                wer = f"{turn['query']['wer']:.2f}"
-                lines.append((document["id"][:8], tar, asked, wer, turn["query"]["text"], turn["reply"]["text"]))
-        show_table("", ["id", "shard", "cues", "WER", "query", "reply"], lines)
-        if documents:
-            show(f"one row in full: echat inspect {shards} --id {documents[0][1]['id'][:8]}")
 
 
 def main() -> None:

@@ -19,9 +19,10 @@ def plan(
 ) -> None:
     """Count the dialogues, estimate audio, disk and core-hours, and refuse what cannot be placed (exit 2)."""
     with sentences(verbose):
+        from manifests.errors import UserError
         from pipeline.build import check_engines
         from pipeline.estimate import as_json as to_json
-        from pipeline.estimate import check_placement, estimate
+        from pipeline.estimate import check_placement, disk, estimate
         from pipeline.stages.plan import count_plan
         from pipeline.thresholds import check_thresholds
         from pipeline.topup import with_topup
@@ -30,18 +31,23 @@ def plan(
         check_thresholds(dag)
         counts = count_plan(dag.planner, dag.manifest.executor.beam)
         figures = estimate(dag)
+        space = disk(dag, out or Path.cwd(), figures)
         if as_json:
             quotas = [{"task": task, "label": label, "keep": n} for (task, label), n in dag.planner.quotas.items()]
             real = [{"task": task, "label": label, "real": n} for (task, label), n in dag.planner.real_counts.items()]
-            show_json({**to_json(figures, counts), "quotas": quotas, "real": real})
+            room = {"disk_needed_bytes": space.needed, "disk_free_bytes": space.free}
+            show_json({**to_json(figures, counts), **room, "quotas": quotas, "real": real})
         else:
             _print_plan(figures, counts, dag.planner.quotas, dag.planner.real_counts)
             _print_real(dag)
+            show(str(space))
         if out is not None and (out / "stages").exists():
             _print_reuse(dag, out)
         if not assume_cluster:
             check_engines(dag, run)
             check_placement(dag)
+            if not space.fits:
+                raise UserError(f"{space}; free some space, choose another --out, or plan fewer dialogues")
 
 
 def _print_real(dag: Any) -> None:

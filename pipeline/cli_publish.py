@@ -12,13 +12,19 @@ from pipeline.console import Folder, Json, Quiet, Verbose, sentences, show, show
 
 def publish(
     run: Folder,
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="Folder or URL: s3://bucket/name, gs://bucket/name.")],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="Folder or URL: s3://bucket/name, hf://datasets/OWNER/NAME.")
+    ],
     licence: Annotated[str, typer.Option("--licence", help="Of the dataset, as an SPDX name: CC-BY-4.0.")],
     version: Annotated[str, typer.Option("--version", help="Of the release.")] = "1.0.0",
     citation: Annotated[Path | None, typer.Option("--citation", help="A BibTeX file.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Files sent at once.")] = 8,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Make the release and send nothing.")] = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Also what may not be passed on; the card warns.")] = False,
+    private: Annotated[
+        bool | None, typer.Option("--private/--public", help="On the Hub: who sees it; by default the account's way.")
+    ] = None,
+    gated: Annotated[str, typer.Option("--gated", help="On the Hub: auto, manual or off.")] = "",
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -26,9 +32,15 @@ def publish(
     """Publish a finished run: shards, index, card, Croissant, checksums. Run it again to go on or to update."""
     with sentences(verbose):
         from manifests.errors import UserError
+        from pipeline.publish.hub import PREFIX, Access, publish_hub
         from pipeline.publish.release import Terms, make_release
         from pipeline.publish.upload import shown, upload
 
+        hub = target.startswith(PREFIX)
+        if (private is not None or gated) and not hub:
+            raise UserError(f"--private, --public and --gated are of hf:// targets, and {shown(target)} is none")
+        if gated not in ("", "auto", "manual", "off"):
+            raise UserError(f"--gated: {gated!r} is none of auto, manual, off")
         if not licence.strip():
             raise UserError("--licence: is empty; name the licence under which the dataset is published")
         try:
@@ -45,7 +57,10 @@ def publish(
                 show_table(f"would be sent to {target}", ["file", "bytes"], rows)
             return
         said = (lambda name: None) if quiet or as_json else (lambda name: show(f"sent {name}"))
-        done = upload(release, target, run / "publish", workers, said)
+        if hub:
+            done = publish_hub(release, target, run / "publish", Access(private, gated), said)  # type: ignore[arg-type]
+        else:
+            done = upload(release, target, run / "publish", workers, said)
         if as_json:
             show_json({"release": str(release), "target": target, **vars(done)})
             return

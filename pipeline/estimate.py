@@ -9,6 +9,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from manifests.errors import UserError
@@ -155,6 +156,53 @@ def count_gpus() -> int:
         return 0
     listing = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True, check=False)
     return sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes that a run will still write, about, and those that are free where it lies."""
+
+    folder: Path
+    needed: int
+    free: int
+
+    @property
+    def fits(self) -> bool:
+        return self.needed <= self.free
+
+    def __str__(self) -> str:
+        return (
+            f"{self.folder}: needs about {self.needed / 1e9:,.2f} GB more on disk, and"
+            f" {self.free / 1e9:,.2f} GB are free there"
+        )
+
+
+def disk(dag: Dag, run: Path, figures: Estimate | None = None) -> Disk:
+    """What a run needs on disk beyond what of it is there, against what is free.
+
+    Args:
+        run: Its folder, which need not exist.
+        figures: Of `estimate`, if they are known.
+    """
+    grid = Grid.open(dag, run)
+    have = sum(record.size for cells in grid.all_cells.values() for record in cells.values())
+    # Of finished shards all that do not change are linked; those of another state may be written anew.
+    if grid.complete:
+        have += sum(path.stat().st_size for path in (run / "shards" / "current").glob("*.tar"))
+    there = next(folder for folder in (run.absolute(), *run.absolute().parents) if folder.exists())
+    planned = int(1e9 * (figures or estimate(dag)).disk_gb)
+    return Disk(run, max(0, planned - have), shutil.disk_usage(there).free)
+
+
+def check_disk(dag: Dag, run: Path) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Raises:
+        UserError: Names what is needed and what is free.
+    """
+    found = disk(dag, run)
+    if not found.fits:
+        raise UserError(f"{found}; free some space, choose another --out, or plan fewer dialogues")
 
 
 def check_placement(dag: Dag) -> None:

@@ -50,6 +50,11 @@ class References:
             if record is not None:
                 self.records[self.voices[part].voice] = record
 
+    def take_records(self) -> list[CellRecord]:
+        """The committed plans of the voices' takes."""
+        found = (self.ledger.find(TAKES, part, self._take_key(part)) for part in self.voices)
+        return [record for record in found if record]
+
     @property
     def complete(self) -> bool:
         """Whether the reference of every voice is there."""

@@ -130,6 +130,7 @@ def _agreed(row: Mapping[str, Any], slots: Sequence[str]) -> dict[str, str | Non
 def _utterance(row: Mapping[str, Any], role: str, scored: bool) -> dict[str, Any]:
     mos = {name: _score(row[f"mos.{role}_{name}"], 3) for name in _MOS} if scored else {}
     return {
+        "synthetic": role == "reply" or row["plan.source"] != SOURCE,
         "text": row[f"script.{role}_text"],
         "spoken": row[f"script.{role}_spoken"],
         "transcript": row[f"transcribe.{role}_transcript"] or "",

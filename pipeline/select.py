@@ -25,6 +25,7 @@ from manifests.files import fsync, temporary, write_atomic, writing
 from manifests.ids import canonical_json, content_hash
 from manifests.ledger import CellRecord, Ledger
 from manifests.run import RunManifest
+from manifests.withdrawn import Withdrawn, read_withdrawn
 from pipeline.duplicates import read_duplicates, write_duplicates
 from pipeline.hygiene import revision
 from pipeline.join import by_dialogue, join_rows
@@ -40,7 +41,7 @@ Records = Mapping[int, Mapping[str, CellRecord]]
 """Committed cells by part and stage; the stages in their order, for the first error of a row is the one named."""
 
 
-def select_key(manifest: RunManifest, thresholds: str, records: Records) -> str:
+def select_key(manifest: RunManifest, thresholds: str, records: Records, withdrawn: Withdrawn) -> str:
     """Of everything that the verdicts depend on; `thresholds` is the content hash of the frozen thresholds."""
     cells = [[records[part][stage].sha256 for stage in sorted(records[part])] for part in sorted(records)]
     config = manifest.select.model_dump(exclude={"thresholds"})
@@ -52,6 +53,7 @@ def select_key(manifest: RunManifest, thresholds: str, records: Records) -> str:
             "slots": list(manifest.slots),
             "thresholds": thresholds,
             "cells": cells,
+            **({"withdrawn": withdrawn.identity()} if withdrawn else {}),
         }
     )
 
@@ -85,7 +87,8 @@ def _merged(parts: Iterable[Summary]) -> Summary:
 
 def run_select(ledger: Ledger, manifest: RunManifest, thresholds: Thresholds, records: Records) -> Path:
     """Judge every dialogue, unless it is done; return the folder of the verdicts and make it current."""
-    key = select_key(manifest, thresholds.content_hash(), records)
+    withdrawn = read_withdrawn(ledger.run)
+    key = select_key(manifest, thresholds.content_hash(), records, withdrawn)
     root = ledger.run / "select"
     folder = root / key
     notes = {
@@ -101,7 +104,7 @@ def run_select(ledger: Ledger, manifest: RunManifest, thresholds: Thresholds, re
             spare = temporary(folder)
             copies = spare / "duplicates"
             copies.mkdir(parents=True)
-            rules, options = rules_of(manifest, thresholds), pipeline_options(manifest.executor.beam)
+            rules, options = rules_of(manifest, thresholds, withdrawn), pipeline_options(manifest.executor.beam)
             write_duplicates(ledger, records, rules, copies, options)
             items = [(part, list(records[part].values())) for part in sorted(records)]
             with beam.Pipeline(options=options) as pipeline:

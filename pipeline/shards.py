@@ -37,7 +37,7 @@ from pipeline.select import Records, kept_ids, point_current, set_aside, verdict
 if TYPE_CHECKING:
     from pipeline.dag import Dag
 
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -158,12 +158,17 @@ def shard_samples(dag: Dag, ledger: Ledger, select: Path, spec: Mapping[str, Any
             if turns[0]["id"] not in wanted:
                 continue
             sample: dict[str, Any] = {"__key__": turns[0]["id"], "json": canonical_json(sample_json(dag, turns))}
-            for row in turns:
-                turn = row["turn"]
-                sample[f"{turn}.query.flac"] = row["speak_query.audio"]
-                sample[f"{turn}.reply.flac"] = row["speak_reply.audio"]
-                sample[f"{turn}.reply_tokens.npy"] = _npy(row["tokenize.reply_tokens"])
-            yield sample
+            yield sample | members_of(turns)
+
+
+def members_of(turns: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+    """Sound and tokens of a dialogue by the names that they have in a shard, without the id."""
+    members = {}
+    for row in turns:
+        members[f"{row['turn']}.query.flac"] = row["speak_query.audio"]
+        members[f"{row['turn']}.reply.flac"] = row["speak_reply.audio"]
+        members[f"{row['turn']}.reply_tokens.npy"] = _npy(row["tokenize.reply_tokens"])
+    return members
 
 
 def _counted(samples: Iterable[dict[str, Any]], seconds: list[float]) -> Iterator[dict[str, Any]]:

@@ -27,6 +27,7 @@ from manifests.labels import family_of, heard_labels
 from manifests.ledger import CellRecord, Ledger
 from manifests.run import RunManifest, SelectConfig, load_run
 from manifests.textconfig import without_text_checks
+from manifests.withdrawn import NOBODY, Withdrawn, read_withdrawn
 from pipeline.join import join_rows
 from pipeline.verdict import Rules, comparable, judged_slots, requested
 
@@ -130,14 +131,14 @@ def held_out(dialogue: str, share: float) -> bool:
     return seed_of("calibration", dialogue) / 2**63 < share
 
 
-def rules_of(manifest: RunManifest, thresholds: Thresholds) -> Rules:
+def rules_of(manifest: RunManifest, thresholds: Thresholds, withdrawn: Withdrawn = NOBODY) -> Rules:
     """What verdicts follow from; `confidence_min` holds beside frozen thresholds too."""
     config, slots = manifest.select, manifest.slots
     least = {
         slot: {label: max(choice.threshold, _floor(config, slot)) for label, choice in thresholds.slots[slot].items()}
         for slot in judged_slots(config, slots)
     }
-    return Rules(config, slots, least, 0.0 if config.thresholds else config.calibration_share)
+    return Rules(config, slots, least, 0.0 if config.thresholds else config.calibration_share, withdrawn)
 
 
 def _floor(config: SelectConfig, slot: str) -> float:
@@ -167,9 +168,10 @@ def early_rules(dag: Dag, run: Path) -> Rules:
     """
     latest = dag.manifest.select.thresholds or run / "select" / "current" / "thresholds.json"
     try:
-        rules = rules_of(dag.manifest, read_thresholds(latest, dag))
+        thresholds = read_thresholds(latest, dag)
     except UserError:
-        rules = rules_of(dag.manifest, calibrate({}, dag))
+        thresholds = calibrate({}, dag)
+    rules = rules_of(dag.manifest, thresholds, read_withdrawn(run))
     return replace(rules, config=rules.config.model_copy(update={"text": without_text_checks()}))
 
 

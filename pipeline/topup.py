@@ -106,8 +106,12 @@ def _rejected(
     ]
     found: dict[Cell, list[tuple[int, int]]] = {}
     for part in records if most else ():
-        table = verdicts(select, part, ["id", "verdict"])
-        verdict_of = dict(zip(table["id"].to_pylist(), table["verdict"].to_pylist(), strict=True))
+        table = verdicts(select, part, ["id", "verdict", "reasons"]).to_pylist()
+        # A withdrawn dialogue would be withdrawn again: another seed is no other speaker.
+        verdict_of = {
+            row["id"]: "" if any(reason.startswith("withdrawn ") for reason in row["reasons"]) else row["verdict"]
+            for row in table
+        }
         for row in join_rows(ledger, [records[part]["plan"]], columns)[0]:
             cell, attempt = (row["plan.task"], label_of(row)), (row["plan.number"], row["plan.attempt"] + 1)
             rejected = row["turn"] == 0 and verdict_of[row["id"]] == REJECTED

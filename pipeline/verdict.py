@@ -9,6 +9,7 @@ from typing import Any
 
 from manifests.labels import CUES, NONE, family_of
 from manifests.run import SelectConfig
+from manifests.withdrawn import NOBODY, SPEAKER_COLUMNS, Withdrawn
 from pipeline.hygiene import COLUMNS, dialogue_reasons, turn_reasons
 from pipeline.real import SOURCE
 
@@ -46,12 +47,14 @@ class Rules:
         slots: Every annotator of the run, `RunManifest.slots`.
         thresholds: Least probability by slot and label; 0 for those that are not in it.
         calibration_share: Of the first plan's rows, those that the thresholds were chosen on; 0 for frozen ones.
+        withdrawn: Dialogues and speakers that may not be kept whatever their rows say.
     """
 
     config: SelectConfig
     slots: tuple[str, ...]
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     calibration_share: float = 0.0
+    withdrawn: Withdrawn = NOBODY
 
     @cached_property
     def judged(self) -> tuple[str, ...]:
@@ -80,6 +83,7 @@ def judged_columns(rules: Rules) -> tuple[str, ...]:
     names = (
         "plan.source", "plan.split", "plan.task", "plan.num_turns", "plan.round", "plan.cues",
         *(f"plan.{family}" for family in CUES), *(limit[1] for limit in rules.limits), *heard, *COLUMNS,
+        *(SPEAKER_COLUMNS if rules.withdrawn else ()),
     )  # fmt: skip
     return tuple(dict.fromkeys(names))
 
@@ -123,7 +127,8 @@ def judge(
     """
     if error:
         return QUARANTINED, []
-    reasons = []
+    date = rules.withdrawn.date(turns) if rules.withdrawn else ""
+    reasons = [f"withdrawn on {date}"] if date else []
     for number, row in enumerate(turns):
         for reason in (*_misses(row, rules), *_disagreements(row, rules), *turn_reasons(row, rules.config.text)):
             reasons.append(reason if number == 0 else f"{reason} (turn {number})")

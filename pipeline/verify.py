@@ -14,6 +14,7 @@ from manifests.files import sha256
 from manifests.ids import bucket, content_hash, dialogue_id
 from manifests.ledger import CellRecord, Ledger
 from manifests.run import load_run
+from manifests.withdrawn import read_withdrawn
 from pipeline.dag import build_dag
 from pipeline.duplicates import Duplicates
 from pipeline.grid import Grid
@@ -77,6 +78,21 @@ def verify_run(run: Path, deep: bool = False) -> list[Finding]:
     return findings or list(_check_origin(grid, select, shards, deep))
 
 
+def open_finished(run: Path, then: str) -> Grid:
+    """The grid of a run folder whose build is finished.
+
+    Raises:
+        UserError: It is no run folder, or its verdicts and shards are not those of its manifest; `then` is the command
+            to run once it is built.
+    """
+    if not (run / "run.yaml").exists():
+        raise UserError(f"{run}: is not a run folder (it has no run.yaml); name the folder given to build --out")
+    grid = Grid.open(with_topup(build_dag(load_run(run / "run.yaml"), run / "run.yaml"), run), run)
+    if check_current(grid, run):
+        raise UserError(f"{run}: its build is not finished; run echat build again, then {then}")
+    return grid
+
+
 _AGAIN = "run the same command (build or replay) again"
 
 
@@ -89,7 +105,8 @@ def _check_selected(grid: Grid, run: Path) -> list[Finding]:
         thresholds = content_hash(json.loads((select / "thresholds.json").read_bytes()))
     except (OSError, ValueError):
         thresholds = ""
-    if select.resolve().name != select_key(grid.dag.manifest, thresholds, grid.all_cells):
+    withdrawn = read_withdrawn(run)
+    if select.resolve().name != select_key(grid.dag.manifest, thresholds, grid.all_cells, withdrawn):
         return [Finding(str(select), "", f"the verdicts are missing or of an earlier state of the run: {_AGAIN}")]
     return []
 
@@ -170,7 +187,7 @@ def _check_verdicts(
 ) -> tuple[dict[str, str], list[Finding]]:
     """planned = kept + rejected + quarantined, by verdicts given anew; kept ids with their split."""
     thresholds = thresholds_of(grid.dag, grid.ledger, grid.all_cells.values())
-    rules = rules_of(grid.dag.manifest, thresholds)
+    rules = rules_of(grid.dag.manifest, thresholds, read_withdrawn(grid.ledger.run))
     summary = Summary()
     with Duplicates(grid.ledger, grid.all_cells, rules) as duplicates:
         kept, findings = _judge_again(grid, select, ids, rules, duplicates, summary)

@@ -91,4 +91,6 @@ def _record_set(path: str) -> dict[str, Any]:
 def _data_type(kind: pa.DataType) -> str:
     if pa.types.is_floating(kind):
         return "sc:Float"
+    if pa.types.is_boolean(kind):
+        return "sc:Boolean"
     return "sc:Integer" if pa.types.is_integer(kind) else "sc:Text"

@@ -2,7 +2,8 @@
 
 release/<key>/*.tar *.tar.idx *.json      hard links to the shards
 release/<key>/index/<split>.parquet       a row per turn, without audio
-release/<key>/README.md croissant.json statistics.json run.yaml dataset.json checksums.sha256
+release/<key>/run.yaml inputs/            the manifest and what it names, but for tables of recordings
+release/<key>/README.md croissant.json statistics.json dataset.json checksums.sha256
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from manifests.errors import UserError
-from manifests.files import sha256, temporary, write_atomic, writing
+from manifests.files import TEMPORARY, sha256, temporary, write_atomic, writing
 from manifests.ids import canonical_json, content_hash
 from manifests.labels import CUES, NONE, SPLITS
-from manifests.run import load_run
-from pipeline.dag import Dag, build_dag
+from manifests.withdrawn import NAME as WITHDRAWN
+from manifests.withdrawn import read_withdrawn
+from pipeline.dag import Dag
 from pipeline.grid import Grid
 from pipeline.inspect import read_documents
 from pipeline.join import by_dialogue, join_rows
@@ -32,9 +36,8 @@ from pipeline.publish.croissant import croissant
 from pipeline.publish.index import write_index
 from pipeline.select import load_statistics, verdicts
 from pipeline.shards import link
-from pipeline.topup import with_topup
 from pipeline.verdict import KEPT, VERDICTS
-from pipeline.verify import check_current
+from pipeline.verify import open_finished
 
 FORMAT = 3
 _LATER = ("release.json", "checksums.sha256")
@@ -69,16 +72,13 @@ def make_release(run: Path, terms: Terms) -> Path:
     Raises:
         UserError: The run is not finished, or may not be published.
     """
-    if not (run / "run.yaml").exists():
-        raise UserError(f"{run}: is not a run folder (it has no run.yaml); name the folder given to build --out")
-    grid = Grid.open(with_topup(build_dag(load_run(run / "run.yaml"), run / "run.yaml"), run), run)
-    if check_current(grid, run):
-        raise UserError(f"{run}: its build is not finished; run echat build again, then publish")
+    grid = open_finished(run, "publish")
     warning = _warning(grid.dag)
     if warning and not terms.anyway:
         raise UserError(f"{run}: may not be published: {warning}; --anyway publishes it with a warning in its card")
     shards = (run / "shards" / "current").resolve()
-    key = content_hash([FORMAT, shards.name, vars(terms), (run / "select" / "current").resolve().name])
+    select, takedowns = (run / "select" / "current").resolve().name, read_withdrawn(run).published()
+    key = content_hash([FORMAT, shards.name, vars(terms), select, takedowns])
     folder = run / "release" / key
     if not (folder / "checksums.sha256").exists():
         spare = temporary(folder)
@@ -124,10 +124,14 @@ def _fill(folder: Path, grid: Grid, run: Path, shards: Path, terms: Terms, warni
             path = folder / "index" / f"{split}.parquet"
             write_index(shards, split, names, path)
             indices.append((f"index/{split}.parquet", sha256(path), path.stat().st_size))
-    shutil.copyfile(run / "run.yaml", folder / "run.yaml")
-    counts = count_turns(folder / path for path, _, _ in indices)
-    write_atomic(folder / "statistics.json", canonical_json({**statistics, "published": counts}))
-    facts = _facts(grid, shards, dataset, {**statistics, "published": counts}, terms, warning)
+    _copy_inputs(run, folder)
+    takedowns = read_withdrawn(run).published()
+    if takedowns:
+        write_atomic(folder / WITHDRAWN, canonical_json({"format": 1, "takedowns": takedowns}))
+    counted = {**statistics, "published": count_turns(folder / path for path, _, _ in indices)}
+    write_atomic(folder / "statistics.json", canonical_json(counted))
+    facts = _facts(grid, shards, dataset, counted, terms, warning)
+    facts["takedowns"] = [(item["date"], item["kind"], len(item["dialogues"])) for item in takedowns]
     write_atomic(folder / "README.md", _card().render(facts).encode())
     document = croissant(facts, indices, dataset["shards"])
     write_atomic(folder / "croissant.json", (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
@@ -142,6 +146,24 @@ def _fill(folder: Path, grid: Grid, run: Path, shards: Path, terms: Terms, warni
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     lines = "".join(f"{sha256(folder / name)}  {name}\n" for name in names)
     write_atomic(folder / "checksums.sha256", lines.encode())
+
+
+_UNPUBLISHED = ("corpora", WITHDRAWN)
+"""Of `inputs/`: tables of recordings with what their corpora say of people, and who withdrew."""
+
+
+def _copy_inputs(run: Path, folder: Path) -> None:
+    """The manifest and what it names, so that `echat rebuild --check` can plan and make the rows again."""
+    manifest = yaml.safe_load((run / "run.yaml").read_text())
+    manifest["script"].pop("cache", None)  # a place on the machine of the build
+    text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True)
+    write_atomic(folder / "run.yaml", text.encode())
+    for path in sorted((run / "inputs").rglob("*")):
+        name = path.relative_to(run / "inputs")
+        if path.is_file() and name.parts[0] not in _UNPUBLISHED and not name.name.startswith(TEMPORARY):
+            target = folder / "inputs" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
 
 
 def _facts(

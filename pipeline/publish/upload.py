@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import UserError, WorkFailedError
+from manifests.files import sha256, writing
 from manifests.ids import content_hash
 from pipeline.verify_shards import Finding
 
@@ -53,14 +56,10 @@ def upload(
         UserError: The target cannot be named, reached or written; nothing of it is listed as complete.
         WorkFailedError: A file differs from what was sent, again and again.
     """
-    with _sentences(target):
+    with held(ledger, target), _sentences(target):
         system, root = _open(target)
         _keep_apart(system, root, release.resolve().parents[1])
-        wanted = _listed((release / "checksums.sha256").read_text())
-        wanted["checksums.sha256"] = _sha256_file(release / "checksums.sha256")
-        damaged = [name for name in wanted if _sha256_file(release / name) != wanted[name]]
-        if damaged:
-            raise UserError(f"{release}: {damaged[0]} is damaged; delete this folder and publish again to make it anew")
+        wanted = sound_release(release)
         old = _old_files(system, root, wanted)
         same = _read(system, f"{root}/{FIRST}") == (release / FIRST).read_bytes()
         complete = system.exists(f"{root}/{LAST[-1]}")
@@ -86,11 +85,60 @@ def upload(
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+        _still_ours(system, root, release)
         for name in last:
             progress(_send(system, root, name, release, wanted[name], notes))
+        _still_ours(system, root, release)
     sent = [*first, *todo, *last]
     size = sum((release / name).stat().st_size for name in sent)
     return Uploaded(len(sent), size, len(wanted) - len(sent), len(old))
+
+
+@contextmanager
+def held(ledger: Path, target: str) -> Iterator[None]:
+    """Hold a target for this run, so that two publishes of it on one machine do not meet.
+
+    Raises:
+        UserError: Another one holds it.
+    """
+    path = ledger / f"{content_hash(['target', target.rstrip('/')], 16)}.lock"
+    with writing(path):
+        ledger.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UserError(f"{shown(target)}: this run is being published there by another process; wait for it") from None
+    finally:
+        os.close(handle)
+
+
+def sound_release(release: Path) -> dict[str, str]:
+    """The files of a release with their sha256, each of which was read and compared.
+
+    Raises:
+        UserError: One is damaged.
+    """
+    wanted = _listed((release / "checksums.sha256").read_text())
+    wanted["checksums.sha256"] = sha256(release / "checksums.sha256")
+    damaged = [name for name in wanted if sha256(release / name) != wanted[name]]
+    if damaged:
+        raise UserError(f"{release}: {damaged[0]} is damaged; delete this folder and publish again to make it anew")
+    return wanted
+
+
+def _still_ours(system: Any, root: str, release: Path) -> None:
+    """Refuse to call complete a place where another publish has begun: its list of files came first.
+
+    Raises:
+        WorkFailedError: As said.
+    """
+    system.invalidate_cache()
+    if _read(system, f"{root}/{FIRST}") != (release / FIRST).read_bytes():
+        raise WorkFailedError(
+            f"{root}: somebody else publishes another release there; wait until that ends, then publish again"
+        )
 
 
 def verify_remote(url: str) -> Iterator[Finding]:
@@ -110,7 +158,7 @@ def verify_remote(url: str) -> Iterator[Finding]:
             yield Finding(f"{url}/checksums.sha256", "", f"cannot be read ({error})")
             return
         names = {path[len(root) + 1 :] for path in map(str, system.find(root))}
-        for name in sorted(names - listed.keys() - {"checksums.sha256"}):
+        for name in sorted(names - listed.keys() - {"checksums.sha256", ".gitattributes"}):
             yield Finding(f"{url}/{name}", "", "is not listed in checksums.sha256")
         for name, digest in listed.items():
             if name.startswith("/") or ".." in name.split("/"):
@@ -172,7 +220,7 @@ def _send(system: Any, root: str, name: str, release: Path, digest: str, notes: 
     )
 
 
-def _old_files(system: Any, root: str, wanted: dict[str, str]) -> list[str]:
+def _old_files(system: Any, root: str, wanted: Mapping[str, str]) -> list[str]:
     """Files of an earlier release that this one has not.
 
     Raises:
@@ -184,15 +232,24 @@ def _old_files(system: Any, root: str, wanted: dict[str, str]) -> list[str]:
         if have:
             raise UserError(f"{root}: holds files that echat did not publish; name an empty or a new place")
         return []
+    return old_files(root, stated, wanted, lambda name: system.exists(f"{root}/{name}"))
+
+
+def old_files(place: str, stated: bytes, wanted: Mapping[str, str], there: Callable[[str], bool]) -> list[str]:
+    """Files that the `release.json` of a place lists, that are there, and that the new release has not.
+
+    Raises:
+        UserError: It cannot be read.
+    """
     try:
         document = json.loads(stated)
         names = document["files"]
         if document["format"] != "echat-release" or not all(isinstance(name, str) for name in names):
             raise ValueError("it is no list of a release")
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{root}/{FIRST}: cannot be read ({error}); name an empty or a new place") from error
+        raise UserError(f"{place}/{FIRST}: cannot be read ({error}); name an empty or a new place") from error
     inside = [name for name in names if not name.startswith("/") and ".." not in name.split("/")]
-    return [name for name in inside if name not in wanted and system.exists(f"{root}/{name}")]
+    return [name for name in inside if name not in wanted and there(name)]
 
 
 def _read(system: Any, path: str) -> bytes | None:
@@ -267,11 +324,6 @@ def _listed(text: str) -> dict[str, str]:
         digest, name = line.split("  ", 1)
         out[name] = digest
     return out
-
-
-def _sha256_file(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _sha256_remote(system: Any, path: str) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from manifests.errors import UserError
 from manifests.labels import HEARD, NONE, family_of
 from pipeline.grid import Grid, pool_of
 from pipeline.report.gather import Gathered
+from pipeline.review.read import agreement_rows, gate_rows, results_path
 
 MAX_SPEAKERS = 200
 _CLUSTERS = 10
@@ -125,6 +129,48 @@ def project(
     hours = seconds / 3600 * factor
     audio = sum(found.seconds.values()) / 3600 * factor
     return Projection(dialogues, hours, audio, disk_bytes / 1e9 * factor, None if price is None else hours * price)
+
+
+@dataclass(frozen=True)
+class Review:
+    """What people said of the gate, as rows of tables.
+
+    Attributes:
+        gate: Who judged, clips, precision, recall.
+        agreement: Family, raters, clips, kappa.
+        labels: Family, label, answers on clips that were to carry it, share of them that name it.
+        stale: Whether it was read against an earlier selection.
+    """
+
+    gate: list[tuple[str, int, str, str]]
+    agreement: list[tuple[str, str, int, str]]
+    labels: list[tuple[str, str, int, str]]
+    rejected: int
+    other: int
+    stale: bool
+
+
+def review_figures(run: Path) -> Review | None:
+    """What `echat review read` left in a run; None where nobody has listened.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    path = results_path(run)
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_bytes())
+        labels = [
+            (family, label, number, f"{right / number:.2f}")
+            for family, counts in found["labels"].items()
+            for label, (number, right) in counts.items()
+        ]
+        stale = found["select"] != (run / "select" / "current").resolve().name
+        counts = found["population"]
+        return Review(gate_rows(found), agreement_rows(found), labels, counts["rejected"], counts["other"], stale)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); run echat review read again, or delete it") from error
 
 
 def speakers(found: Gathered) -> list[tuple[str, str, str, int, int]]:

@@ -15,17 +15,15 @@ from typing import Any
 
 from manifests.errors import UserError
 from manifests.files import temporary, write_atomic, writing
-from manifests.run import load_run
-from pipeline.dag import build_dag
 from pipeline.grid import Grid
 from pipeline.report.clips import Card, Files, Inline, Store, cards
-from pipeline.report.figures import clusters, matrices, project, speakers, stage_figures
+from pipeline.report.figures import clusters, matrices, project, review_figures, speakers, stage_figures
 from pipeline.report.gather import NUM_BINS, Gathered, Histogram, Pick, by, gather
 from pipeline.report.plots import bars, histogram
 from pipeline.select import load_statistics
-from pipeline.topup import shortages, with_topup
+from pipeline.topup import shortages
 from pipeline.verdict import KEPT, VERDICTS
-from pipeline.verify import check_current
+from pipeline.verify import open_finished
 
 _PAGE = Path(__file__).parent / "page"
 _MARK = ".echat-report"
@@ -73,11 +71,7 @@ def write_report(request: Request) -> Written:
         UserError: The run is not finished, or its cells cannot be read.
     """
     run = request.run
-    if not (run / "run.yaml").exists():
-        raise UserError(f"{run}: is not a run folder (it has no run.yaml); name the folder given to build --out")
-    grid = Grid.open(with_topup(build_dag(load_run(run / "run.yaml"), run / "run.yaml"), run), run)
-    if check_current(grid, run):
-        raise UserError(f"{run}: its build is not finished; run echat build again, then report")
+    grid = open_finished(run, "report")
     select = run / "select" / "current"
     found = gather(grid, select, 10**9 if request.full else request.per_cell, num_pairs=6)
     overview = _overview(grid, found, load_statistics(select), request)
@@ -183,6 +177,7 @@ def _overview(grid: Grid, found: Gathered, statistics: dict[str, Any], request: 
                   if (address := histogram(data))],
         "speakers": speakers(found),
         "clusters": clusters(found.texts),
+        "review": review_figures(request.run),
         "stages": rows,
         "projection": (
             f"{cost.dialogues:,} planned dialogues at this rate: {cost.worker_hours:,.2f} worker-hours{price},"
