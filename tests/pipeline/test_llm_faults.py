@@ -16,8 +16,8 @@ from chat_server import ChatServer, Handler, first_times, good_answer, serving
 
 from manifests.errors import UserError, WorkFailedError
 from pipeline.llm.cache import Answer, Cache, Request
-from pipeline.llm.client import MAX_BYTES, ServerError, read_response
 from pipeline.llm.limits import Meter, retry_after
+from pipeline.llm.server import MAX_BYTES, ServerError, read_response
 
 TODO = rows(6)
 
