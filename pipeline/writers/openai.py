@@ -27,7 +27,7 @@ from pipeline.writers.base import Asks, ScriptConfig
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OURS = ("model", "messages", "temperature", "max_tokens", "seed", "response_format", "stream", "n", "tools")
-_VERSION = 2
+_VERSION = 3
 """Of the way rows are asked for; a raised one makes them anew."""
 _BATCH_ROWS = 1024  # rows of a cell written side by side; each batch waits for its last rows
 
