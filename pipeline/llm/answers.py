@@ -29,7 +29,9 @@ _BAD_CATEGORIES = {
     "Cc": "control character", "Cf": "invisible mark", "Cs": "half character", "Co": "private character",
     "Cn": "unknown character", "Zl": "line break", "Zp": "line break", "So": "symbol that nobody can speak",
 }  # fmt: skip
-_SCALE = re.compile(r"(?<!\d)1 ?(?:to|and|[-–—~到至]) ?5(?![\d.])|(?:/|\bout of) ?(?:5|five)(?![\d.])|满分 ?5", re.IGNORECASE)
+_SCALE = re.compile(
+    r"(?<!\d)1 ?(?:to|and|[-–—~到至]) ?5(?![\d.])|(?:/|\bout of) ?(?:5|five)(?![\d.])|满分 ?5", re.IGNORECASE
+)
 _NUMBER = re.compile(r"[-+]?\d[\d.,]*\d|[-+]?\d")
 _BRACES = 32  # tried in an answer, so that one full of them takes no time
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")

@@ -42,7 +42,8 @@ def test_wrong_scores_are_refused(text: str, finish: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("text", "score"),
     [
-        ("4", 4), (" 5.\n", 5), ('The score is 2. The reason is "It is short."', 2), ("Score: 3/5", 3), ("4 out of 5", 4),
+        ("4", 4), (" 5.\n", 5),
+        ('The score is 2. The reason is "It is short."', 2), ("Score: 3/5", 3), ("4 out of 5", 4),
         ("On a scale of 1 to 5 I give it 1.", 1), ("评分：4分（1到5）", 4), ("<think>2? no</think>3", 3),
     ],
 )  # fmt: skip

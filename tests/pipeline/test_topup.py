@@ -125,7 +125,7 @@ def test_a_retry_differs_in_its_seed_and_what_is_drawn_from_it() -> None:
 
 
 def test_a_pair_of_which_nothing_was_kept_is_made_anew_by_the_retries_of_a_round() -> None:
-    cells = {cell: ((2, 1),) for cell in ((SAD), ("emotion", "happy"))}
+    cells = dict.fromkeys((SAD, ("emotion", "happy")), ((2, 1),))
     plain = planning(SMALL, contrastive=1.0)
     old = {label(row): row["pair"] for row in drawn(plain) if row["number"] == 2 and row["task"] == "emotion"}
     assert old["sad"] == old["happy"] != ""
