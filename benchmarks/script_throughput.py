@@ -1,9 +1,9 @@
 """Throughput of LLM-written scripts: the stage `script` against a server that answers after 200 ms, 32 at once.
 
-Claims: 2,000 rows take less than 1.2 x the ideal time, and memory is flat: 2,000 rows peak at no more than 1.1 x what 500
-take. Ideal is requests x 0.2 s / 32: a client that costs nothing, and always has 32 requests on their way. The server is a
-process of its own that shares the cores. Cells are made and committed as in a build, inline: importing the client, connecting,
-the cache's files, checks of the answers and commits are counted, planning is not.
+Claims: 2,000 rows take less than 1.2 x the ideal time, and memory is flat: 2,000 rows peak at no more than 1.1 x what
+500 take. Ideal is requests x 0.2 s / 32: a client that costs nothing, and always has 32 requests on their way. The
+server is a process of its own that shares the cores. Cells are made and committed as in a build, inline: importing the
+client, connecting, the cache's files, checks of the answers and commits are counted, planning is not.
 
     python benchmarks/script_throughput.py [--rows 500 2000] [--latency 0.2] [--concurrency 32]
 """

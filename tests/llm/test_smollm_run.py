@@ -90,7 +90,7 @@ def test_malformed_answers_are_repaired_or_quarantined_and_the_sums_add_up(
 
 def test_the_models_judges_give_scores_and_reject(url: str, tone_yaml: Callable[..., Path], tmp_path: Path) -> None:
     """With prompts that it can follow: a judge's form is one number. That its opinion is worth nothing is no matter."""
-    result, rows, _ = written(url, tone_yaml, tmp_path, "judged", {"sad": 2, "happy": 2})
+    result, rows, _ = written(url, tone_yaml, tmp_path, "judged", {"sad": 1, "happy": 1})
     scored = [row for row in rows if not row["error"]]
     assert scored, "no row got through the judges"
     low = [row for row in scored if any(row[name] < 0.5 for name in JUDGES)]
