@@ -28,9 +28,9 @@ from annotators.audio import prepare
 from annotators.base import Recognizer, RecognizerConfig, Transcript
 from annotators.mismatch import SHIPPED_RULES, MismatchDetector
 from annotators.mismatch_align import Pronunciations
-from annotators.text import error_rates, normalise
 from manifests.engine import Problem, Throughput
 from manifests.errors import UserError
+from manifests.wer import error_rates, normalise
 
 VERSION = 3  # of the code below: raise it when the same clip may give another transcript
 SAMPLE_RATE = 16000  # Hz, of the acoustic model

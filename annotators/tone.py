@@ -9,10 +9,10 @@ import numpy as np
 from annotators.audio import prepare
 from annotators.base import Annotator, AnnotatorConfig, Label, Recognizer, RecognizerConfig, Transcript
 from annotators.clip import SAMPLE_RATE, Clip
-from annotators.text import error_rates, normalise
 from manifests import tonecode
 from manifests.engine import Throughput
 from manifests.labels import CUES, LANGUAGES, NONE
+from manifests.wer import error_rates, normalise
 
 
 def read_symbols(samples: np.ndarray, sample_rate: int) -> np.ndarray:

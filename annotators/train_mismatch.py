@@ -25,8 +25,8 @@ from annotators.mismatch_acoustics import AcousticModel, Transform, features
 from annotators.mismatch_align import Pronunciations, align, weigh
 from annotators.mismatch_corruptions import TEXT, pairs
 from annotators.pocketsphinx import PocketsphinxRecognizer, model_folder
-from annotators.text import normalise
 from manifests.errors import UserError
+from manifests.wer import normalise
 
 _LOG = logging.getLogger(__name__)
 _COLUMNS = {"file", "text", "speaker", "age", "gender"}

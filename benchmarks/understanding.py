@@ -45,7 +45,7 @@ def train_fold(emodb: Path, held_out: Sequence[str], steps: int, threads: int) -
     import numpy as np
     import torch
 
-    from model.classify import classify
+    from model.evaluate.items import evaluate_items
     from model.metrics import METRICS
     from model.recipe import TrainManifest
     from model.trainer import train_here
@@ -63,9 +63,9 @@ def train_fold(emodb: Path, held_out: Sequence[str], steps: int, threads: int) -
         "curve": [[line["step"], round(line["loss"], 3), round(line["validation_loss"], 3)]
                   for line in lines if "validation_loss" in line],
     }  # fmt: skip
+    records = list(evaluate_items(trainer.model, trainer.assembler.text, trainer.validation_data, FAMILIES))
     for family in FAMILIES:
-        said, truth = (np.array(names) for names in classify(
-            trainer.model, trainer.assembler, trainer.validation_data, family))  # fmt: skip
+        said, truth = (np.array([record[key][family] for record in records]) for key in ("said", "labels"))
         recall = {name: round(float(np.mean(said[truth == name] == name)), 3) for name in sorted(set(truth))}
         result[family] = {
             "accuracy": round(float(np.mean(said == truth)), 4),

@@ -48,6 +48,20 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def check_splits(splits: dict[str, float]) -> dict[str, float]:
+    """Shares of known splits that sum to 1.
+
+    Raises:
+        ValueError: They are none.
+    """
+    unknown = [split for split in splits if split not in SPLITS]
+    if unknown:
+        raise ValueError(f"splits.{unknown[0]} is not a split: use {', '.join(SPLITS)}")
+    if abs(sum(splits.values()) - 1) > 1e-9:
+        raise ValueError(f"splits must sum to 1, not {sum(splits.values()):g}")
+    return splits
+
+
 class RealConfig(Strict):
     """Recordings of people as queries."""
 
@@ -57,6 +71,14 @@ class RealConfig(Strict):
     """Share of the dialogues of each label whose query is a recording, where recordings with that label exist."""
     tasks: tuple[str, ...] = TASKS
     """Tasks whose dialogues may be real."""
+    splits: dict[str, Ratio] | None = None
+    """Shares from which the split of a speaker is drawn whose corpus does not state it; those of the plan by default.
+    A run of test dialogues alone names the shares of the runs that train, so that it takes none of their speakers."""
+
+    @field_validator("splits")
+    @classmethod
+    def _splits(cls, splits: dict[str, float] | None) -> dict[str, float] | None:
+        return splits if splits is None else check_splits(splits)
 
     @field_validator("tasks")
     @classmethod
@@ -134,11 +156,7 @@ class PlanConfig(Strict):
 
     @model_validator(mode="after")
     def _shares(self) -> PlanConfig:
-        unknown = [split for split in self.splits if split not in SPLITS]
-        if unknown:
-            raise ValueError(f"splits.{unknown[0]} is not a split: use {', '.join(SPLITS)}")
-        if abs(sum(self.splits.values()) - 1) > 1e-9:
-            raise ValueError(f"splits must sum to 1, not {sum(self.splits.values()):g}")
+        check_splits(self.splits)
         if abs(sum(self.turns.values()) - 1) > 1e-9:
             raise ValueError(f"turns must sum to 1, not {sum(self.turns.values()):g}")
         if self.intensity[0] > self.intensity[1]:

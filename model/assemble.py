@@ -79,6 +79,12 @@ class Assembled:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def then(self, ids: Sequence[int], asked: bool = False) -> Assembled:
+        """The sequence with some ids behind it, which the loss asks for or not."""
+        more = np.array(ids, np.int64)
+        masks = [self.is_target, np.full(len(more), asked)]
+        return Assembled(np.concatenate([self.ids, more]), np.concatenate(masks), self.turns)
+
 
 def audio_length(turn: Turn) -> int:
     """Embeddings of a turn's query."""

@@ -53,6 +53,14 @@ class Dataset(Protocol):
         ...
 
 
+class Described(Dataset, Protocol):
+    """A dataset whose items can be told apart without loading them."""
+
+    def about(self, item: int) -> dict[str, str]:
+        """`id`, `speaker`, `source`, `task`, `language`, `scenario`, `recording` and the labels, as far as known."""
+        ...
+
+
 class ShardDataset:
     """The dialogues of one split of a folder of shards, each turn an item with the turns before as its history.
 
@@ -106,7 +114,21 @@ class ShardDataset:
             mel = mel_of(self._read(shard, *query)) if audio else None
             codes = np.load(io.BytesIO(self._read(shard, *tokens)), allow_pickle=False)
             turns.append(_turn(turn, mel, codes))
-        return Sample(f"{document['id']}.{last}", tuple(turns))
+        return Sample(
+            f"{document['id']}.{last}", tuple(turns), document["turns"][int(last)]["query"]["speaker"],
+            document["source"], document["task"], document["language"],
+        )  # fmt: skip
+
+    def about(self, item: int) -> dict[str, str]:
+        """See `Described.about`."""
+        document = json.loads(self.document(item))
+        turn = document["turns"][int(self._items[item][1])]
+        query = turn["query"]
+        return {
+            "id": f"{document['id']}.{turn['turn']}", "speaker": query["speaker"], "scenario": turn["scenario"],
+            "source": document["source"], "task": document["task"], "language": document["language"],
+            "recording": document.get("recording", ""), **{family: query["requested"][family] for family in CUES},
+        }  # fmt: skip
 
     def document(self, item: int) -> bytes:
         """The JSON of an item's dialogue."""
@@ -122,13 +144,13 @@ class ShardDataset:
         return data
 
 
-def _turn(turn: Mapping[str, Any], mel: Any, codes: np.ndarray) -> Turn:
+def _turn(turn: Mapping[str, Any], language: str, mel: Any, codes: np.ndarray) -> Turn:
     query, reply = turn["query"], turn["reply"]
     frames = mel.shape[0] if mel is not None else frames_of(query["seconds"])
     return Turn(
         query_text=query["text"], reply_text=reply["text"], think_tag=turn["think_tag"], think_text=turn["think_text"],
         reply_emotion=reply["emotion"], labels={family: query["requested"][family] for family in CUES}, frames=frames,
-        mel=mel, reply_tokens=codes,
+        mel=mel, reply_tokens=codes, cues=tuple(turn["cues"]),
     )  # fmt: skip
 
 
@@ -218,12 +240,17 @@ class CorpusDataset:
         chars = np.array([len(text.encode()) for _, _, text, _ in self.rows])
         return Lengths(np.array([frames_of(value) for value in seconds]), chars, np.zeros(len(self.rows), np.int64))
 
+    def about(self, item: int) -> dict[str, str]:
+        """See `Described.about`; what nobody knows is missing."""
+        file, speaker, _, labels = self.rows[item]
+        return {"id": file, "speaker": speaker, "source": "real", **labels}
+
     def load(self, item: int, audio: bool = True) -> Sample:
         """See `Dataset.load`."""
-        file, _, text, labels = self.rows[item]
+        file, speaker, text, labels = self.rows[item]
         mel = mel_of((self.folder / file).read_bytes()) if audio else None
         frames = mel.shape[0] if mel is not None else int(self.lengths.frames[item])
-        return Sample(file, (Turn(query_text=text, labels=labels, frames=frames, mel=mel),))
+        return Sample(file, (Turn(query_text=text, labels=labels, frames=frames, mel=mel),), speaker, "real")
 
 
 def _label(family: str, text: str) -> str:

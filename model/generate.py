@@ -45,12 +45,16 @@ class Reply:
         text: The reply, or the answer of an understanding task.
         speech: int32 (num_tokens,), speech tokens.
         finished: False when a limit cut a part off.
+        thought: False when a limit cut the thinking off.
+        spoken: False when a limit cut the speech off.
     """
 
     think: str
     text: str
     speech: np.ndarray
     finished: bool
+    thought: bool = True
+    spoken: bool = True
 
 
 @dataclass(frozen=True)
@@ -105,13 +109,12 @@ class Generator:
 
     def _reply(self, phases: Phases) -> Reply:
         limits = phases.limits
-        cut = (
-            len(phases.words) >= limits.text_tokens
-            or len(phases.speech) >= limits.speech_tokens
-            or len(phases.think) >= limits.think_tokens
-        )
+        thought = len(phases.think) < limits.think_tokens
+        spoken = len(phases.speech) < limits.speech_tokens
+        finished = thought and spoken and len(phases.words) < limits.text_tokens
         speech = np.array(phases.speech, np.int32)
-        return Reply(self._plain(phases.think).strip(), self._plain(phases.words).strip(), speech, not cut)
+        think, words = self._plain(phases.think).strip(), self._plain(phases.words).strip()
+        return Reply(think, words, speech, finished, thought, spoken)
 
     @torch.inference_mode()
     def _run(self, prompts: Sequence[Assembled], followers: list[Phases], sampling: Sampling) -> Iterator[None]:

@@ -35,6 +35,8 @@ class LoaderConfig:
     """What the task `understand` asks for: all of it, or a part."""
     tokens: int = 4000
     """Most places in a batch, padding included."""
+    items: int | None = None
+    """Items in a batch, in place of `tokens`; what fills no batch at the end of an epoch is left out of it."""
     packed: bool = False
     """All sequences of a batch in one row; else a row each."""
     window: int = 512
@@ -87,19 +89,28 @@ class Loader:
         rng = np.random.default_rng(seed_of(self.config.seed, "epoch", epoch))
         order = rng.permutation(len(self.dataset))
         lengths = self._lengths()
-        for start in range(0, len(order), self.config.window):
-            window = order[start : start + self.config.window]
+        size, fixed = self.config.window, self.config.items
+        if fixed is not None:
+            order = order[: len(order) // fixed * fixed]
+            size = max(fixed, size // fixed * fixed)
+        for start in range(0, len(order), size):
+            window = order[start : start + size]
             window = window[np.argsort(lengths[window], kind="stable")]
-            batches: list[list[int]] = [[]]
-            for item in window.tolist():
-                batch = batches[-1]
-                # Sorted, so the newest is the longest.
-                filled = lengths[batch].sum() if self.config.packed else len(batch) * lengths[item]
-                if batch and filled + lengths[item] > self.config.tokens:
-                    batches.append([])
-                batches[-1].append(item)
+            batches = self._filled(window, lengths) if fixed is None else list(window.reshape(-1, fixed))
             for number in rng.permutation(len(batches)).tolist():
                 yield np.array(batches[number])
+
+    def _filled(self, window: np.ndarray, lengths: np.ndarray) -> list[list[int]]:
+        """Items sorted by length in batches of at most `tokens` places."""
+        batches: list[list[int]] = [[]]
+        for item in window.tolist():
+            batch = batches[-1]
+            # Sorted, so the newest is the longest.
+            filled = lengths[batch].sum() if self.config.packed else len(batch) * lengths[item]
+            if batch and filled + lengths[item] > self.config.tokens:
+                batches.append([])
+            batches[-1].append(item)
+        return batches
 
     def _lengths(self) -> np.ndarray:
         """About how many places each item takes, at most."""

@@ -9,13 +9,17 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from manifests.errors import UserError, from_pydantic
-from manifests.labels import SPLITS
+from manifests.labels import CUES, SPLITS
 from manifests.yamlfile import load_yaml
 from model.echat import PARTS
 from model.tasks import TASKS, WANTED
 
 Weight = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+
+
+KEEP = ("source", "task", "language", "speaker", *CUES)
+"""What `data.keep` may name."""
 
 
 class Strict(BaseModel):
@@ -40,6 +44,16 @@ class DataRecipe(Strict):
     """Families that a recording of the corpus must have a label of."""
     texts: bool = True
     """Whether the corpus' texts may be asked for."""
+    keep: dict[str, tuple[str, ...]] = {}
+    """Train on what has one of these alone: `{source: [real], task: [emotion, multi]}`. Keys: source, task, language,
+    speaker, age, gender, emotion, event."""
+    share: float = Field(default=1.0, gt=0, le=1)
+    """Train on this share of what is kept, drawn by the seed and the ids; a smaller share is part of a larger one."""
+    corrupt: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    """Label families of which this share of the training items gets a wrong label, drawn likewise; for measuring what
+    wrong labels cost."""
+    seed: int | None = None
+    """Draws `share` and `corrupt`; the training's seed unless given."""
 
     @model_validator(mode="after")
     def _one(self) -> DataRecipe:
@@ -48,6 +62,10 @@ class DataRecipe(Strict):
         for split in (self.split, self.validation):
             if split not in SPLITS:
                 raise ValueError(f"{split!r} is not a split: use {', '.join(SPLITS)}")
+        for given, known in ((self.keep, KEEP), (self.corrupt, CUES)):
+            unknown = [name for name in given if name not in known]
+            if unknown:
+                raise ValueError(f"{unknown[0]!r}: use one or more of {', '.join(known)}")
         return self
 
 
@@ -115,6 +133,9 @@ class BatchRecipe(Strict):
 
     tokens: PositiveInt = 4000
     """Most places in a batch of one process, padding included."""
+    items: PositiveInt | None = None
+    """Items in a batch of one process, in place of `tokens`: every step then sees as many examples, whatever the data.
+    The rest of an epoch that fills no batch is left for the next one."""
     packed: bool | None = None
     """Sequences of a batch behind each other in one row; unless given, on GPUs alone."""
     accumulate: PositiveInt = 1

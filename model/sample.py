@@ -18,6 +18,7 @@ class Turn:
     Attributes:
         labels: What the query's voice carries, by cue family; missing or `none` where it is not known, but for `event`,
             which is `none` where there is known to be none.
+        cues: Families that the reply answers to.
         frames: Mel frames of the query; 0 without audio.
         mel: float32 (frames, 80), where it is loaded.
         reply_tokens: int32 (num_tokens,); empty without speech.
@@ -29,6 +30,7 @@ class Turn:
     think_text: str = ""
     reply_emotion: str = "neutral"
     labels: Mapping[str, str] = field(default_factory=dict)
+    cues: tuple[str, ...] = ()
     frames: int = 0
     mel: Tensor | None = None
     reply_tokens: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
@@ -46,10 +48,21 @@ class Turn:
 
 @dataclass(frozen=True)
 class Sample:
-    """A dialogue, at the turn that the model must answer to: the last one; those before it are history."""
+    """A dialogue, at the turn that the model must answer to: the last one; those before it are history.
+
+    Attributes:
+        speaker: Who asks; empty where it is not known.
+        source: `real` where the current query is a recording, else `synthetic`.
+        task: One of the dataset's tasks, or `none`.
+        language: Of the reply.
+    """
 
     id: str
     turns: tuple[Turn, ...]
+    speaker: str = ""
+    source: str = "synthetic"
+    task: str = NONE
+    language: str = "en"
 
     @property
     def current(self) -> Turn:

@@ -12,11 +12,12 @@ import torch
 from manifests.errors import UserError
 from model.assemble import Assembler
 from model.checkpoint import read_about, read_weights
-from model.datasets import CorpusDataset, Dataset, ShardDataset
+from model.datasets import CorpusDataset, Dataset, Described, ShardDataset
 from model.echat import EChat, ModelConfig, preset, pretrained_llm
 from model.encoder import load_whisper
 from model.interop import load_released, read_released
 from model.recipe import DataRecipe, ModelRecipe
+from model.selection import SelectedDataset
 from model.text import TextTokenizer
 
 
@@ -96,8 +97,15 @@ def weights_of(model: EChat) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in state.items() if not (tied and name.endswith("lm_head.weight"))}
 
 
-def datasets_of(recipe: DataRecipe) -> tuple[Dataset, Dataset | None]:
-    """Training and validation data."""
+def datasets_of(recipe: DataRecipe, seed: int) -> tuple[Described, Dataset | None]:
+    """Training and validation data; what the recipe draws of the first is drawn by the seed."""
+    train, validation = _whole(recipe)
+    if recipe.keep or recipe.share < 1 or recipe.corrupt:
+        train = SelectedDataset(train, recipe, seed if recipe.seed is None else recipe.seed)
+    return train, validation
+
+
+def _whole(recipe: DataRecipe) -> tuple[Described, Dataset | None]:
     if recipe.corpus is not None:
         everything = CorpusDataset(recipe.corpus, None, recipe.require, recipe.texts)
         speakers = {speaker for _, speaker, *_ in everything.rows}

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from manifests.errors import WorkFailedError
+from manifests.errors import UserError, WorkFailedError
 from manifests.files import write_atomic
 from manifests.ids import canonical_json, seed_of
 from model.batch import Batch
@@ -64,7 +64,9 @@ class Trainer:
         self.text = tokenizer_of(recipe.model)
         model = model_of(recipe.model, self.text, recipe.seed)
         check_codebook(recipe.data, model)
-        self.train_data, self.validation_data = datasets_of(recipe.data)
+        self.train_data, self.validation_data = datasets_of(recipe.data, recipe.seed)
+        if (recipe.batch.items or 0) > len(self.train_data):
+            raise UserError(f"batch.items: {recipe.batch.items} are more than the {len(self.train_data)} to train on")
         self.assembler = assembler_of(model, self.text)
         self.model: EChat = model.to(device)
         if recipe.checkpointing:
@@ -114,8 +116,8 @@ class Trainer:
         """Batches of a stage."""
         batch = self.recipe.batch
         config = LoaderConfig(
-            stage.tasks, stage.wanted, batch.tokens, self.recipe.packed, batch.window,
-            stage.augment and not validation, seed_of(self.recipe.seed, stage.name),
+            stage.tasks, stage.wanted, batch.tokens, None if validation else batch.items, self.recipe.packed,
+            batch.window, stage.augment and not validation, seed_of(self.recipe.seed, stage.name),
         )  # fmt: skip
         data = self.validation_data if validation else self.train_data
         assert data is not None, "asked only where there is validation data"
@@ -297,7 +299,7 @@ def _identity(recipe: TrainManifest) -> dict[str, Any]:
         "batch",
     }
     fixed = recipe.model_dump(mode="json", exclude=free | {"batch"})
-    return {**fixed, "batch": recipe.batch.model_dump(include={"tokens", "window"}), "packed": recipe.packed}
+    return {**fixed, "batch": recipe.batch.model_dump(include={"tokens", "items", "window"}), "packed": recipe.packed}
 
 
 def train_here(

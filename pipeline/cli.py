@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import cli_calibrate, cli_ingest, cli_model, cli_plan, cli_publish, cli_report
+from pipeline import cli_ablate, cli_calibrate, cli_evaluate, cli_ingest, cli_model, cli_plan, cli_publish, cli_report
 from pipeline.console import (
     Folder,
     Json,
@@ -43,6 +43,8 @@ app.command()(cli_report.report)
 app.command()(cli_publish.publish)
 app.command()(cli_model.train)
 app.command()(cli_model.generate)
+app.command()(cli_ablate.ablate)
+app.command()(cli_evaluate.evaluate)
 
 
 @app.command()

@@ -138,7 +138,9 @@ def _real(manifest: RunManifest, file: Path | str) -> RealQueries:
     config = manifest.plan.real
     if config is None:
         return RealQueries()
-    return RealQueries(config.corpora, config.share, config.tasks, manifest.plan.splits, manifest.seed, str(file))
+    return RealQueries(
+        config.corpora, config.share, config.tasks, manifest.plan.splits, manifest.seed, str(file), config.splits
+    )
 
 
 def _annotators(manifest: RunManifest, file: Path | str) -> tuple[tuple[str, Any], ...]:

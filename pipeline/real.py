@@ -91,7 +91,8 @@ class RealQueries:
         folders: Of the corpora, as `echat ingest` made them, or as a run keeps them.
         share: Of the rows of each cell.
         tasks: Whose cells take recordings.
-        splits: Shares of the splits, for speakers of whom the corpus does not say theirs.
+        splits: Shares of the splits in the plan; recordings of a split without a share are not used.
+        drawn: Shares from which the split of a speaker is drawn, of whom the corpus does not say it; `splits` if None.
         file: The manifest, for errors.
     """
 
@@ -101,6 +102,7 @@ class RealQueries:
     splits: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     file: str = ""
+    drawn: Mapping[str, float] | None = None
 
     @cached_property
     def abouts(self) -> dict[str, About]:
@@ -127,7 +129,8 @@ class RealQueries:
     def identity(self) -> list[Any]:
         """What decides the rows, for the plan's key; where the corpora are is no part of it."""
         tables = [[name, sha256(path / LABELS)] for name, path in zip(self.abouts, self.folders, strict=True)]
-        return [_VERSION, self.share, list(self.tasks), tables]
+        drawn = [] if self.drawn is None else [dict(self.drawn)]
+        return [_VERSION, self.share, list(self.tasks), tables, *drawn]
 
     @cached_property
     def recordings(self) -> list[Recording]:
@@ -145,10 +148,11 @@ class RealQueries:
                 )
             if clip.split and not split:
                 homes[people[speaker]] = speaker, clip.split
+        shares = self.splits if self.drawn is None else self.drawn
         found: dict[str, Recording] = {}
         for speaker, clip in clips:
             person = people[speaker]
-            recording = self._recording(speaker, homes[person][1] or split_of(person, self.splits), clip)
+            recording = self._recording(speaker, homes[person][1] or split_of(person, shares), clip)
             if recording is not None:
                 found.setdefault(recording.sha256, recording)
         return list(found.values())

@@ -71,6 +71,25 @@ def contradictions(think: str, labels: Mapping[str, str], language: str, query: 
                 yield f"{family} {value}"
 
 
+def stated(think: str, language: str, query: str = "") -> dict[str, str]:
+    """The label of each family that a think text names, as the words that give it away say; quotes do not count.
+
+    Of a family that it does not name, or names two labels of, it is `none`. An even voice has no such words, so an
+    emotion that is not named is `neutral`.
+    """
+    text = think.replace(query, " ") if query else think
+    found = {}
+    for family, values in _sentences(language)["words"].items():
+        named = []
+        for value, words in values.items():
+            others = [word for other, more in values.items() if other != value for word in more]
+            if any(_says(text, word, [other for other in others if len(other) > len(word)]) for word in words):
+                named.append(value)
+        nothing = "neutral" if family == "emotion" and not named else NONE
+        found[family] = named[0] if len(named) == 1 else nothing
+    return found
+
+
 def _says(text: str, word: str, own: list[str]) -> bool:
     """Whether a text uses a word, not negated, where it is no part of a word of the right label (`man`, `woman`)."""
     start = r"(?<![\w'])" if word.isascii() else ""

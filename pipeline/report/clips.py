@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from annotators.text import normalise
 from manifests.files import write_atomic
 from manifests.labels import CUES, NONE
+from manifests.wer import normalise
 from pipeline.audio import decode_flac
 from pipeline.grid import Grid
 from pipeline.join import by_dialogue, join_rows

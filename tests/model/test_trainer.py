@@ -43,7 +43,7 @@ def train(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Trai
     def run(out: str, samples: int = 12, validation: int = 0, watch: Any = lambda m: None, **changes: Any) -> Trainer:
         data = Dialogues([dialogue(n, 1 + n % 2) for n in range(samples)])
         held = Dialogues([dialogue(n) for n in range(100, 100 + validation)]) if validation else None
-        monkeypatch.setattr("model.trainer.datasets_of", lambda recipe: (data, held))
+        monkeypatch.setattr("model.trainer.datasets_of", lambda recipe, seed: (data, held))
         return train_here(recipe(**changes), tmp_path / out, CPU, watch)
 
     return run

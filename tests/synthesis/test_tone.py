@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from annotators.base import Quality
 from annotators.clip import Clip
 from annotators.level import LevelConfig
-from annotators.text import normalise
 from annotators.tone import ToneLabelConfig, ToneRecognizerConfig, read_symbols
 from manifests import tonecode
 from manifests.labels import AGES, CUES, EMOTIONS, EVENTS, GENDERS, LANGUAGES, NONE
+from manifests.wer import normalise
 from pipeline.audio import decode_flac, encode_flac
 from synthesis.base import Utterance
 from synthesis.tone import ToneCodecConfig, ToneConfig

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from annotators.text import error_rates, normalise
+from manifests.wer import error_rates, normalise
 
 
 @pytest.mark.parametrize(

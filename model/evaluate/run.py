@@ -1,0 +1,261 @@
+"""An evaluation: a checkpoint and held-out data to `items.jsonl`, records of the baselines, and `summary.json`."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from manifests.errors import UserError, WorkFailedError
+from manifests.files import fsync, sha256, temporary, write_atomic, writing
+from manifests.ids import canonical_json
+from manifests.labels import CUES
+from model.checkpoint import read_about
+from model.datasets import CorpusDataset, Dataset, Lengths, ShardDataset
+from model.echat import EChat
+from model.evaluate.items import Given, Record, evaluate_items
+from model.evaluate.overlap import Overlap, overlap_of_corpus, overlap_of_shards
+from model.evaluate.summary import summarise
+from model.sample import Sample
+from model.setup import load_model
+from model.tasks import TASKS, Audio, Interleaved, Speech
+
+ITEMS, SUMMARY = "items.jsonl", "summary.json"
+FORMAT = 1
+BASELINES: tuple[Given, ...] = ("silence", "transcript")
+SUITES = {"echat-eval": Path("runs/echat_eval")}
+"""Run folders by the name of a suite, relative to the working directory."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being evaluated, how many items are done and how many there are."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What to evaluate on: one of shards, a corpus and a suite.
+
+    Attributes:
+        shards: Folder of shards, or the run folder that holds it.
+        corpus: Folder of labelled recordings with `labels.csv`.
+        speakers: Of the corpus; all of them if none is named.
+        limit: At most so many items, spread evenly; 0: all.
+    """
+
+    shards: Path | None = None
+    split: str = "test"
+    corpus: Path | None = None
+    speakers: tuple[str, ...] = ()
+    suite: str = ""
+    limit: int = 0
+
+    def __post_init__(self) -> None:
+        if sum(map(bool, (self.shards, self.corpus, self.suite))) != 1:
+            raise UserError("name one of --shards, --corpus and --suite")
+        if self.speakers and self.corpus is None:
+            raise UserError("--speakers: chooses speakers of a --corpus; leave it out")
+        if self.suite and self.suite not in SUITES:
+            raise UserError(f"--suite {self.suite}: use {', '.join(SUITES)}")
+
+    @property
+    def folder(self) -> Path:
+        """Of the shards or the corpus."""
+        folder = self.corpus or self.shards or SUITES[self.suite]
+        inner = folder / "shards" / "current"
+        if self.suite and not inner.is_dir():
+            raise UserError(f"--suite {self.suite}: {inner} is not here: run echat build {folder.name} --out {folder}")
+        return inner if self.corpus is None and inner.is_dir() else folder
+
+    def open(self) -> Dataset:
+        """The dataset.
+
+        Raises:
+            UserError: It cannot be read, or is empty.
+        """
+        whole = self._whole()
+        if not self.limit or self.limit >= len(whole):
+            return whole
+        return Some(whole, np.linspace(0, len(whole) - 1, self.limit).round().astype(int))
+
+    def overlap(self, about: Mapping[str, Any]) -> Overlap:
+        """What a checkpoint was trained on and this have in common; a limit does not count."""
+        whole = self._whole()
+        return overlap_of_corpus(about, whole) if isinstance(whole, CorpusDataset) else overlap_of_shards(about, whole)
+
+    def _whole(self) -> ShardDataset | CorpusDataset:
+        if self.corpus is None:
+            return ShardDataset(self.folder, self.split)
+        if self.speakers:
+            known = {speaker for _, speaker, *_ in CorpusDataset(self.corpus).rows}
+            unknown = [speaker for speaker in self.speakers if speaker not in known]
+            if unknown:
+                raise UserError(
+                    f"--speakers: {self.corpus} has no speaker {unknown[0]!r}: use {', '.join(sorted(known))}"
+                )
+        return CorpusDataset(self.corpus, self.speakers or None)
+
+
+class Some:
+    """Some items of a dataset."""
+
+    def __init__(self, whole: Dataset, items: Sequence[int] | np.ndarray) -> None:
+        self.whole, self.items = whole, np.asarray(items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def lengths(self) -> Lengths:
+        lengths = self.whole.lengths
+        return Lengths(lengths.frames[self.items], lengths.chars[self.items], lengths.tokens[self.items])
+
+    def load(self, item: int, audio: bool = True) -> Sample:
+        """See `Dataset.load`."""
+        return self.whole.load(int(self.items[item]), audio)
+
+
+def evaluate(
+    checkpoint: Path,
+    data: Data,
+    out: Path,
+    families: Sequence[str] = tuple(CUES),
+    task: str = "think_tag",
+    replies: bool | None = None,
+    baselines: bool = True,
+    batch: int = 16,
+    device: str = "",
+    allow_overlap: bool = False,
+    progress: Progress = lambda what, done, total: None,
+) -> dict[str, Any]:
+    """Evaluate a checkpoint and write its records, those of the baselines, and the summary, which is returned.
+
+    Files appear whole; what an interrupted evaluation had done is done again.
+
+    Args:
+        replies: Whether to generate; None: where the data has replies.
+        baselines: Whether to run the model on silence, and on silence with the transcript, too.
+        device: Of torch; the first GPU, or else the CPU, unless named.
+        allow_overlap: Evaluate even on what the model was trained on, where that can be told.
+
+    Raises:
+        UserError: Wrong input, and data that the model was trained on.
+        WorkFailedError: The model gives no numbers.
+    """
+    _check(families, task, data, replies)
+    about = read_about(checkpoint)
+    dataset = data.open()
+    overlap = data.overlap(about)
+    if overlap.found and not allow_overlap:
+        raise UserError(f"{data.folder}: {overlap.sentence}: name data that it never saw, or give --allow-overlap")
+    model, tokenizer = load_model(checkpoint)
+    generate = data.corpus is None if replies is None else replies
+    if generate:
+        _check_codebook(data, model, task)
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for given in ("audio", *(BASELINES if baselines else ())):
+        spoken = generate and given != "silence"  # a reply to nothing tells nothing beside one to the words alone
+        records = evaluate_items(model, tokenizer, dataset, families, spoken, batch, task, given)
+        path = out / (ITEMS if given == "audio" else f"{given}.jsonl")
+        _write(path, _counted(_finite(records), given, len(dataset), progress))
+        files[path.name] = sha256(path)
+    others = {name: read_records(out / f"{name}.jsonl") for name in BASELINES} if baselines else {}
+    summary = {
+        "format": FORMAT, "checkpoint": str(checkpoint), "progress": about["progress"], "data": {
+            **asdict(data), "folder": str(data.folder)}, "families": list(families),
+        "task": task if generate else "understand", "items": len(dataset), "batch": batch, "files": files,
+        "overlap": {**asdict(overlap), "sentence": overlap.sentence},
+        "groups": summarise(read_records(out / ITEMS), others),
+    }  # fmt: skip
+    write_atomic(out / SUMMARY, canonical_json(_named(summary)))
+    return summary
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """The records of a file, one at a time.
+
+    Raises:
+        UserError: It cannot be read; names file and line.
+    """
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise UserError(f"{path}:{number}: is no record ({error}): run echat evaluate again") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): run echat evaluate") from error
+
+
+def _check(families: Sequence[str], task: str, data: Data, replies: bool | None) -> None:
+    unknown = [family for family in families if family not in CUES]
+    if unknown or not families:
+        raise UserError(f"--families {','.join(families)}: use some of {', '.join(CUES)}")
+    layout = TASKS.get(task)
+    heard = [name for name, value in TASKS.items() if value.history and any(isinstance(p, Audio) for p in value.user)]
+    if layout is None or task not in heard:
+        raise UserError(f"--task {task}: use one of {', '.join(heard)}, which answer to a voice")
+    if replies and data.corpus is not None:
+        raise UserError("--replies: a corpus of recordings has no replies to compare with; evaluate shards")
+
+
+def _check_codebook(data: Data, model: EChat, task: str) -> None:
+    pieces = TASKS[task].assistant
+    if not any(isinstance(piece, Speech | Interleaved) for piece in pieces):
+        return
+    shards = ShardDataset(data.folder, data.split)
+    size = json.loads(shards.document(0))["turns"][0]["reply"]["codebook_size"]
+    if size != model.config.codebook_size:
+        raise UserError(
+            f"{data.folder}: its speech tokens are of a codebook of {size}, the model's of"
+            f" {model.config.codebook_size}: give --no-replies, or evaluate on shards of the model's codec"
+        )
+
+
+def _finite(records: Iterable[Record]) -> Iterator[Record]:
+    """Refuse records of a model that gives no numbers, which comparisons would take for wrong answers."""
+    for record in records:
+        bad = [name for name, (value, _) in record["values"].items() if not math.isfinite(value)]
+        if bad:
+            raise WorkFailedError(f"{record['item']}: {bad[0]} is no number: the checkpoint's training has diverged")
+        yield record
+
+
+def _counted(records: Iterable[Record], given: str, total: int, progress: Progress) -> Iterator[Record]:
+    for done, record in enumerate(records, 1):
+        yield record
+        progress(given, done, total)
+
+
+def _write(path: Path, records: Iterable[Record]) -> None:
+    """Write records as they come; the file appears when all are there."""
+    spare = temporary(path)
+    with writing(path):
+        try:
+            with spare.open("wb") as stream:
+                for record in records:
+                    stream.write(canonical_json(record) + b"\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(spare, path)
+        finally:
+            spare.unlink(missing_ok=True)
+        fsync(path.parent)
+
+
+def _named(value: Any) -> Any:
+    """Paths as text, for JSON."""
+    if isinstance(value, dict):
+        return {key: _named(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_named(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,172 @@
+"""Ablation as a user runs it: it finds what wrong labels cost, calls copies equal, and survives being killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ECHAT, ROOT
+from tones import tones
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+
+pytestmark = pytest.mark.slow
+
+
+def manifest(**changes: Any) -> dict[str, Any]:
+    stage = {
+        "name": "understanding", "steps": 36, "tasks": {"understand": 1}, "wanted": ["emotion"], "warmup": 10,
+        "augment": False,
+    }  # fmt: skip
+    return {
+        "name": "noise", "baseline": "clean", "seeds": 3, "workers": {"address": "inline"},
+        "train": {
+            "threads": 1, "data": {"corpus": "corpus", "hold_out": ["e", "f"]}, "batch": {"items": 12, "window": 48},
+            "stages": [stage],
+        },
+        "evaluate": {"held": {"corpus": "corpus", "speakers": ["e", "f"], "families": ["emotion"]}},
+        "metrics": ["emotion.nll", "emotion.uar"],
+        "variants": {
+            "clean": {}, "again": {"copy": 1},
+            "noisy": {"data": {"corrupt": {"emotion": 0.25}, "seed": 5}, "about": "one of four labels is wrong"},
+        },
+        "trends": {"noise": {"levels": {"clean": 0, "noisy": 0.25}}},
+        "map": {"variant": "noisy", "checkpoints": 3},
+        **changes,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ablation")
+    tones(folder / "corpus", "abcdef")
+    (folder / "ablation.yaml").write_text(yaml.safe_dump(manifest()))
+    return folder
+
+
+def ablate(*arguments: Any) -> Any:
+    return CliRunner().invoke(app, ["ablate", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def found(place: Path) -> dict[str, Any]:
+    result = ablate(place / "ablation.yaml", "--out", place / "out", "--quiet", "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def of(found: dict[str, Any], metric: str) -> dict[str, Any]:
+    return next(told for told in found["metrics"] if told["metric"] == metric)
+
+
+def test_wrong_labels_hurt_and_a_copy_does_not(found: dict[str, Any]) -> None:
+    nll = of(found, "emotion.nll")
+    assert nll["differences"]["noisy"]["word"] == "hurts"
+    assert nll["differences"]["noisy"]["p_corrected"] < 0.05
+    assert nll["differences"]["again"]["word"] == "no evidence"
+    assert "would have been found" in nll["differences"]["again"]["sentence"]
+    assert nll["trends"]["noise"]["word"] == "rises"
+    assert of(found, "emotion.uar")["variants"]["clean"]["value"] > 0.9, "the task is learned"
+
+
+def test_planted_labels_are_listed_first(found: dict[str, Any]) -> None:
+    planted = found["map"]["planted"]
+    assert planted["k"] == sum(wrong for *_, wrong in found["map"]["points"]) > 10
+    assert planted["precision"] > 2 * planted["chance"]
+    assert all(set(row) >= {"item", "label", "confidence", "margin", "spread"} for row in found["map"]["rows"])
+
+
+def test_again_trains_nothing_and_says_the_same(place: Path, found: dict[str, Any]) -> None:
+    before = (place / "out" / "ablation.json").read_bytes()
+    started = {path: path.stat().st_mtime_ns for path in (place / "out" / "jobs").glob("*/result.json")}
+    assert len(started) == 9
+    again = ablate(place / "ablation.yaml", "--out", place / "out", "--quiet")
+    assert again.exit_code == 0 and "hurts: emotion.nll" in again.output
+    assert (place / "out" / "ablation.json").read_bytes() == before
+    assert {path: path.stat().st_mtime_ns for path in started} == started
+    plan = json.loads(ablate(place / "ablation.yaml", "--out", place / "out", "--plan", "--json").stdout)
+    assert (plan["jobs"], plan["done"]) == (9, 9)
+
+
+def test_equal_variants_train_once(place: Path) -> None:
+    values = manifest(map=None)
+    values["variants"] = {"clean": {}, "twin": {"data": {"share": 1.0}}}
+    values["trends"] = {}
+    (place / "twin.yaml").write_text(yaml.safe_dump(values))
+    plan = json.loads(ablate(place / "twin.yaml", "--out", place / "out", "--plan", "--json").stdout)
+    assert (plan["jobs"], plan["done"]) == (3, 3), "the clean trainings of the other ablation are taken"
+
+
+def test_killed_anywhere_it_ends_with_the_same_table(place: Path, found: dict[str, Any]) -> None:
+    values = manifest(workers={"count": 2})
+    (place / "ray.yaml").write_text(yaml.safe_dump(values))
+    command = [str(ECHAT), "ablate", "ray.yaml", "--out", "killed"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=place, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    jobs = place / "killed" / "jobs"
+    deadline = time.monotonic() + 240
+    while len(list(jobs.glob("*/result.json"))) < 2 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    first = {path: path.stat().st_mtime_ns for path in jobs.glob("*/result.json")}
+    assert len(first) >= 2, "it was killed after a job or two"
+    again = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=400)
+    assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime_ns for path in first} == first, "what was finished is not repeated"
+    killed = json.loads((place / "killed" / "ablation.json").read_bytes())
+    assert killed["metrics"] == found["metrics"]
+
+
+def test_a_failing_training_leaves_the_others(place: Path, found: dict[str, Any]) -> None:
+    values = manifest(map=None, trends={})
+    stage = {**values["train"]["stages"][0], "lr": 1e30}
+    values["variants"] = {"clean": {}, "broken": {"stages": [stage]}}
+    (place / "broken.yaml").write_text(yaml.safe_dump(values))
+    result = ablate(place / "broken.yaml", "--out", place / "out", "--quiet", "--json")
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    broken = next(variant for variant in told["variants"] if variant["name"] == "broken")
+    assert broken["ended"] == 0 and len(broken["failed"]) == 3
+    assert all("is no number" in error for error in broken["failed"].values())
+    assert of(told, "emotion.nll")["differences"]["broken"]["word"] == "no verdict"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seeds": 1}, "ask for two seeds or more"),
+        ({"baseline": "dirty"}, "'dirty' is none of the variants"),
+        ({"evaluate": {"held": {"corpus": "corpus", "speakers": ["d", "e"]}}}, "10 recordings|20 recordings"),
+        ({"metrics": ["emotion"]}, "is no metric"),
+        ({"metrics": ["other/emotion.uar"]}, "write SET/METRIC"),
+        ({"variants": {"clean": {}, "long": {"stages": [{"name": "a", "steps": 31, "tasks": {"understand": 1}}]}}},
+         "trains 31 steps of 12 items, clean 36"),
+        ({"variants": {"clean": {}, "odd": {"data": {"colour": 1}}}}, "variants.odd.data.colour"),
+        ({"variants": {"clean": {}, "cut": {"select": {"query_wer_max": 0.1}}}}, "run folder"),
+    ],
+)  # fmt: skip
+def test_a_wrong_design_is_refused_with_the_reason(place: Path, changes: dict[str, Any], said: str) -> None:
+    values = {**manifest(), "trends": {}, "map": None, **changes}
+    (place / "wrong.yaml").write_text(yaml.safe_dump(values))
+    result = ablate(place / "wrong.yaml", "--out", place / "wrong")
+    assert result.exit_code == 2, result.output
+    assert re.search(said, result.output), result.output
+    assert not (place / "wrong" / "jobs").exists()
+
+
+def test_tokens_in_place_of_items_are_no_equal_budget(place: Path) -> None:
+    values = manifest()
+    del values["train"]["batch"]["items"]
+    (place / "wrong.yaml").write_text(yaml.safe_dump(values))
+    result = ablate(place / "wrong.yaml", "--out", place / "wrong")
+    assert result.exit_code == 2 and "train.batch.items: must be given" in result.output
