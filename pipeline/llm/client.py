@@ -167,12 +167,12 @@ class Client:
             self._count_paid(harmless, answer)
 
     def _refuse_all(self, request: Request, status: int, words: str) -> NoReturn:
-        where = f"script: the server at {self.server.base_url}"
+        where, key = self.server.where, self.server.key_of
         if status in (401, 403):
-            raise UserError(f"{where} refuses the key ({words}): set script.key_env to the variable that holds yours")
+            raise UserError(f"{where} refuses the key ({words}): set {key('key_env')} to the variable that holds yours")
         raise UserError(
-            f"{where} refuses every request to {request.model!r}, whatever it says ({words}): check script.model,"
-            " max_tokens, temperature, json_mode, send_seed and extra_body, and run build again"
+            f"{where} refuses every request to {request.model!r}, whatever it says ({words}): check {key('model')},"
+            f" max_tokens, temperature, json_mode, send_seed and extra_body, and run {self.server.command} again"
         )
 
     async def _tries(self, request: Request) -> Answer:
@@ -233,13 +233,15 @@ class Client:
         if not isinstance(error, openai.APIStatusError):
             raise error
         status, words = error.status_code, self._words(error)
-        where = f"script: the server at {self.server.base_url}"
+        where, key = self.server.where, self.server.key_of
         if status == 401:
             self._refuse_all(request, status, words)
         if status in (404, 405) or 300 <= status < 400:
-            raise UserError(f"{where} knows no model {request.model!r}, or no such path ({words}): check script.model")
+            raise UserError(
+                f"{where} knows no model {request.model!r}, or no such path ({words}): check {key('model')}"
+            )
         if status in (400, 422) and "response_format" in words:
-            raise UserError(f"{where} takes no response_format ({words}): set script.json_mode: false")
+            raise UserError(f"{where} takes no response_format ({words}): set {key('json_mode')}: false")
         if status < 500 and status not in _RETRIED:
             if status not in _REFUSED:
                 self._count_given_up(words)
@@ -247,7 +249,9 @@ class Client:
             raise RefusedError(words)
         wait = retry_after(error.response.headers)
         if wait is not None and wait > LONGEST_PAUSE_S:
-            raise WorkFailedError(f"{where} asks to wait for {wait:,.0f} s ({words}); run build again after that")
+            raise WorkFailedError(
+                f"{where} asks to wait for {wait:,.0f} s ({words}); run {self.server.command} again after that"
+            )
         if wait is not None and status in (429, 503):
             now = asyncio.get_running_loop().time()
             self._pause_until = max(self._pause_until, now + wait)
@@ -267,9 +271,7 @@ class Client:
 
     async def _give_up(self, reason: str, gone: bool) -> NoReturn:
         if gone and not await self._is_there():
-            raise WorkFailedError(
-                f"script: the server at {self.server.base_url} does not answer ({reason}); {self.server.sentence}"
-            )
+            raise WorkFailedError(f"{self.server.where} does not answer ({reason}); {self.server.sentence}")
         self._count_given_up(reason)
         raise ServerError(f"no usable response in {self.server.retries + 1} tries: {reason}")
 
@@ -277,8 +279,8 @@ class Client:
         self._given_up += 1
         if self._given_up >= _MAX_IN_A_ROW:
             raise WorkFailedError(
-                f"script: the server at {self.server.base_url} gives nothing but errors (last: {reason});"
-                " mend it and run build again, nothing that was answered is asked again"
+                f"{self.server.where} gives nothing but errors (last: {reason});"
+                f" mend it and run {self.server.command} again, nothing that was answered is asked again"
             )
 
     async def _is_there(self) -> bool:

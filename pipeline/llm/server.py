@@ -39,6 +39,8 @@ class Server:
     Attributes:
         key: Secret; never in a message, a cache or a log.
         timeout_s: For one attempt, from the first byte sent to the last one read.
+        section: Where the user has named the server: of a manifest, or a file.
+        command: What to run again when it is mended.
     """
 
     base_url: str
@@ -49,6 +51,8 @@ class Server:
     backoff_s: float
     requests_per_minute: float | None
     tokens_per_minute: float | None
+    section: str = "script"
+    command: str = "build"
 
     @property
     def secret(self) -> str:
@@ -58,7 +62,16 @@ class Server:
     @property
     def sentence(self) -> str:
         """What to do when it is gone."""
-        return "start it and run build again, nothing that was answered is asked again"
+        return f"start it and run {self.command} again, nothing that was answered is asked again"
+
+    @property
+    def where(self) -> str:
+        """Which server, for errors."""
+        return f"{self.section}: the server at {self.base_url}"
+
+    def key_of(self, name: str) -> str:
+        """A key of the section, for errors."""
+        return f"{self.section}{'.' if self.section == 'script' else ': '}{name}"
 
 
 def connect(server: Server) -> Any:
