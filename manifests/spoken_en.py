@@ -232,6 +232,13 @@ _COUNTED = (  # what follows a number that is no year
     r"\s(?:people|persons|students|children|different|times|more|miles|years|days|hours|minutes|calories|dollars|pounds|euros|"
     r"kilometers|kilometres|meters|metres|feet|steps|words|pages|points|votes|grams|seconds|weeks|months|percent|thousand|million)\b"
 )
+_BEFORE_YEAR = (  # at the end of a sentence, where nothing that is counted follows
+    r"to|for|around|about|till|circa|early|mid|late|back|spring|summer|autumn|fall|winter|Christmas|Easter|is|not|and|or"
+)
+_CODE = (  # what is named by digits, which count nothing
+    r"(?:(?:[Pp]ass|[Pp]ost|[Zz]ip\s?|[Aa]ccess\s|[Aa]rea\s)?[Cc]ode|PIN|[Pp]in|[Pp]assword|[Ee]xtension|[Ss]erial|[Zz]ip"
+    r"|(?:[Aa]ccount|[Bb]ooking|[Cc]onfirmation|[Oo]rder|[Pp]hone|[Rr]eference|[Tt]racking)\snumber)"
+)
 _BEFORE = r"(?<![\w.,:/$£€¥-])(?<!\d\s)(?<!\d\)\s)"
 _DASH = r"\s?[-–—−]\s?"
 Rule = tuple[re.Pattern[str], "Callable[[re.Match[str]], str] | str"]
@@ -281,10 +288,12 @@ _RULES: tuple[Rule, ...] = (
     (re.compile(rf"(?P<number>{_N})\s?%"), lambda m: f"{number(m['number'])} percent"),
     (re.compile(rf"(?P<number>{_N})\s?(?P<unit>{_UNIT_NAMES})(?![\w'])"), _unit),
     (re.compile(r"\b(\d[\d,]*)(?:st|nd|rd|th)\b"), lambda m: ordinal(m[1].replace(",", ""))),
+    (re.compile(rf"\b({_CODE}\s(?:(?:number|is|was)\s)?)(\d{{3,}})(?![\w/:%]|[.,-]\d|\s?[%°]|\s\d|{_COUNTED})"),
+     lambda m: m[1] + one_by_one(m[2])),
     (re.compile(rf"\b((?:[Ii]n|[Ss]ince|[Bb]y|[Ff]rom|[Uu]ntil|[Bb]efore|[Aa]fter|[Yy]ear|[Dd]uring|[Oo]f|[Ii]t's|was)\s)"
                 rf"({_YEAR})(?:(\s(?:and|or|to)\s)({_YEAR}))?(?!\d|[,.]\d|{_COUNTED})"),
      lambda m: m[1] + year(m[2]) + (m[3] + year(m[4]) if m[4] else "")),
-    (re.compile(rf"(?<=[A-Za-z,]\s)({_YEAR})(?=[.!?]+(?:\s|$))"), lambda m: year(m[1])),
+    (re.compile(rf"((?:,|\b(?:{_BEFORE_YEAR}))\s)({_YEAR})(?=[.!?]+(?:\s|$))"), lambda m: m[1] + year(m[2])),
     (re.compile(r"(?:\b[Nn]o\.\s?|#)(?=\d)"), "number "), (re.compile(r"#(?=[^\W\d])"), "hashtag "),
     (re.compile(r"(?<=\d)\s?[-–—]\s?(?=\d)"), " to "), (re.compile(r"(?<=\d)\s?[x×]\s?(?=\d)"), " by "),
     (re.compile(r"(?<![\w.)])[-−](?=\d)"), "minus "), (re.compile(r"~(?=\d)"), "about "),

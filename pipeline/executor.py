@@ -53,7 +53,7 @@ class InlineExecutor:
             done(cell, record)
 
     def close(self) -> None:
-        pass
+        self.runner.close()
 
 
 @dataclass

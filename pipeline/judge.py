@@ -23,7 +23,8 @@ from manifests.yamlfile import load_yaml
 from model.evaluate.run import Progress, counted, read_records, record_file, write_records
 from pipeline.llm.answers import BadAnswerError, ScoreForm, read_answer
 from pipeline.llm.cache import Answer, Cache, Request
-from pipeline.llm.client import Client, Server, ServerError
+from pipeline.llm.client import Client
+from pipeline.llm.server import Server, ServerError
 from pipeline.writers.openai import OpenAIConfig
 
 DIMENSIONS = ("content", "style")

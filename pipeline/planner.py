@@ -317,7 +317,8 @@ class Planner:
         """Per row: the seed that a contrastive pair shares, the row's own seed, the pair's name and the other row's
         cues as JSON if both are in, and those cues even if it is not.
 
-        A retry shares all but its own seed with the row of its number: scenario, slots, voice, split and pair.
+        A retry shares all but its own seed with the row of its number: scenario, slots, voice, split and pair. Where no
+        row of that pair was kept, the pair is a new one of the retries of that round, so that other words may be found.
         """
         rivals, counts = self.rivals(task), self.counts
         place = rivals.index(name)
@@ -339,10 +340,14 @@ class Planner:
             present = other is not None and number < counts.get((task, rivals[other]), 0)
             if present and other is not None:  # a recording has no counterpart that says the same
                 present = self._recording(self._cell(task, rivals[other]), number) is None
+            born = self.topup.born((task, name), number, attempt)
+            if born and present and other is not None:
+                present = self.topup.bears((task, rivals[other]), number, born)
             again = ("retry", attempt) if attempt else ()
             units.append(seed_of(*unit))
             seeds.append(seed_of(self.manifest.seed, task, name, number, *again))
-            pairs.append(content_hash(list(unit), 12) if present else "")
+            anew = ("anew", born) if born else ()
+            pairs.append(content_hash([*unit, *anew], 12) if present else "")
             contrasts.append(shown[rivals[other]] if present and other is not None else "{}")
             others.append(None if other is None else cues[rivals[other]])
         return np.array(units, np.uint64), np.array(seeds, np.int64), pairs, contrasts, others

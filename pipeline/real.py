@@ -4,14 +4,16 @@ Of the rows of a (task, label) cell a share is real, by their number, as pairs a
 the recordings with that label, in an order that the run's seed draws, neutral or unlabelled emotions first where the
 cell is about none. So no recording stands twice in a cell, and a larger plan contains the smaller one. The split is the
 speaker's: the one that the corpus states, or else drawn from his name alone (`pipeline.corpus.split_of`), so that it is
-the same in every run and in the bank of voices that `echat ingest voices` makes of the corpus.
+the same in every run and in the bank of voices that `echat ingest voices` makes of the corpus. Speakers of two corpora
+who share a recording are one person, and have one split: the one that a corpus states, or that of the first of their
+names.
 
 The labels and texts of all recordings are held in memory (about 1 kB each); their sound stays where it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +27,7 @@ from pipeline.corpus import AUDIO, LABELS, About, CorpusClip, read_about, read_c
 
 SOURCE = "real"
 """`plan.source` of a row whose query is a recording."""
-_VERSION = 2  # of what is drawn below: raise it when the same corpora may give other rows
+_VERSION = 3  # of what is drawn below: raise it when the same corpora may give other rows
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,26 @@ class Recording:
             "earlier": "[]", "contrast": "{}", "pair": "", **self.labels, "intensity": 0.0, "query_voice": "",
             "query_recipe": "", "query_speaker": self.speaker,
         }  # fmt: skip
+
+
+def same_people(heard: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The name of the person behind each speaker, from (speaker, sha256) of all recordings.
+
+    Speakers who share a recording are one person, also by way of a third; the first of their names stands for all.
+    """
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    owner: dict[str, str] = {}
+    for speaker, recording in heard:
+        parent.setdefault(speaker, speaker)
+        one, other = sorted((root(speaker), root(owner.setdefault(recording, speaker))))
+        parent[other] = one
+    return {speaker: root(speaker) for speaker in parent}
 
 
 def corpus_of(speaker: str) -> str:
@@ -113,7 +135,30 @@ class RealQueries:
     @cached_property
     def recordings(self) -> list[Recording]:
         """Every recording with words and in a split that has a share; one that is in two corpora counts once."""
+        clips = [(f"{name}:{clip.speaker}", clip) for name, clip in self._clips()]
+        people = same_people((speaker, clip.sha256) for speaker, clip in clips)
+        homes: dict[str, tuple[str, str]] = {}
+        for speaker, clip in clips:
+            first, split = homes.setdefault(people[speaker], (speaker, clip.split))
+            if clip.split and split and split != clip.split:
+                raise UserError(
+                    f"{self.file}: plan.real.corpora: {first} and {speaker} share recordings, so they are one person,"
+                    f" and are in the splits {split} and {clip.split}: leave one corpus out, or give them one split in"
+                    f" its {LABELS}"
+                )
+            if clip.split and not split:
+                homes[people[speaker]] = speaker, clip.split
+        shares = self.splits if self.drawn is None else self.drawn
         found: dict[str, Recording] = {}
+        for speaker, clip in clips:
+            person = people[speaker]
+            recording = self._recording(speaker, homes[person][1] or split_of(person, shares), clip)
+            if recording is not None:
+                found.setdefault(recording.sha256, recording)
+        return list(found.values())
+
+    def _clips(self) -> Iterator[tuple[str, CorpusClip]]:
+        """The clips of every corpus with its name, each of whose speakers has one split there, or none."""
         for folder, name in zip(self.folders, self.abouts, strict=True):
             homes: dict[str, str] = {}
             for clip in read_corpus(folder).clips:
@@ -121,14 +166,9 @@ class RealQueries:
                     raise UserError(f"{folder / LABELS}: {clip.file}: has no sha256 or speaker: run echat ingest again")
                 if homes.setdefault(clip.speaker, clip.split) != clip.split:
                     raise UserError(f"{folder / LABELS}: the speaker {clip.speaker!r} is in two splits: give him one")
-                recording = self._recording(name, clip)
-                if recording is not None:
-                    found.setdefault(recording.sha256, recording)
-        return list(found.values())
+                yield name, clip
 
-    def _recording(self, corpus: str, clip: CorpusClip) -> Recording | None:
-        speaker = f"{corpus}:{clip.speaker}"
-        split = clip.split or split_of(speaker, self.splits if self.drawn is None else self.drawn)
+    def _recording(self, speaker: str, split: str, clip: CorpusClip) -> Recording | None:
         if not clip.text or not self.splits.get(split) or clip.labels.get("speakers") == "several":
             return None
         labels = {family: clip.labels.get(family, NONE) for family in CUES}

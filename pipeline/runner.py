@@ -17,7 +17,7 @@ from manifests.run import RunManifest, load_run
 from pipeline.cell import CellJob, run_cell
 from pipeline.dag import build_dag
 from pipeline.shards import ShardJob, ShardRecord, write_shard
-from pipeline.stage import Worker
+from pipeline.stage import Closing, Worker
 
 Job = CellJob | ShardJob
 
@@ -61,6 +61,13 @@ class Runner:
             with self.loading():
                 self._workers[name] = self.dag.stage(name).open()
         return self._workers[name]
+
+    def close(self) -> None:
+        """Give back what workers hold, such as connections."""
+        for worker in self._workers.values():
+            if isinstance(worker, Closing):
+                worker.close()
+        self._workers.clear()
 
     @contextmanager
     def _crumbs(self, job: CellJob) -> Iterator[Any]:

@@ -42,6 +42,15 @@ class Metered(Protocol):
         ...
 
 
+@runtime_checkable
+class Closing(Protocol):
+    """A worker, or its engine, that holds something to give back, such as connections."""
+
+    def close(self) -> None:
+        """Give it back; the worker is not used any more."""
+        ...
+
+
 class RowWorker:
     """A worker that makes its rows one by one."""
 

@@ -79,7 +79,7 @@ def next_round(
 ) -> Round:
     """What to add for the labels that are short; nothing when nothing more is to be had."""
     planner = dag.planner
-    again = _rejected(dag, ledger, select, records, {(item.task, item.label) for item in short})
+    again, lost = _rejected(dag, ledger, select, records, {(item.task, item.label) for item in short})
     extra: dict[Cell, int] = {}
     retries: dict[Cell, tuple[tuple[int, int], ...]] = {}
     for item in short:
@@ -87,13 +87,17 @@ def next_round(
         retries[cell] = tuple(sorted(sorted(again.get(cell, ()), key=lambda row: row[::-1])[: item.draws]))
         room = planner.room(*cell) - planner.counts[cell]
         extra[cell] = max(0, min(item.draws - len(retries[cell]), room))
-    return Round(extra, retries)
+    anew = {cell: tuple(row for row in rows if row in lost.get(cell, ())) for cell, rows in retries.items()}
+    return Round(extra, retries, anew)
 
 
 def _rejected(
     dag: Dag, ledger: Ledger, select: Path, records: Mapping[int, Mapping[str, CellRecord]], cells: set[Cell]
-) -> dict[Cell, list[tuple[int, int]]]:
-    """(number, attempt) of the next attempt at each rejected row of some labels that may have one and has none yet."""
+) -> tuple[dict[Cell, list[tuple[int, int]]], dict[Cell, set[tuple[int, int]]]]:
+    """(number, attempt) of the next attempt at each rejected row of some labels that may have one and has none yet.
+
+    Then those of them that were in a contrastive pair of which no row was kept: nothing holds them to its words.
+    """
     most, topup = dag.manifest.plan.retries, dag.planner.topup
     tried = {cell: {row for item in topup.rounds for row in item.retries.get(cell, ())} for cell in cells}
     columns = [
@@ -102,9 +106,12 @@ def _rejected(
         "plan.cues",
         "plan.number",
         "plan.attempt",
+        "plan.pair",
         *(f"plan.{family}" for family in CUES),
     ]
     found: dict[Cell, list[tuple[int, int]]] = {}
+    paired: dict[tuple[Cell, tuple[int, int]], str] = {}
+    kept: set[str] = set()
     for part in records if most else ():
         table = verdicts(select, part, ["id", "verdict", "reasons"]).to_pylist()
         # A withdrawn dialogue would be withdrawn again: another seed is no other speaker.
@@ -114,12 +121,20 @@ def _rejected(
         }
         for row in join_rows(ledger, [records[part]["plan"]], columns)[0]:
             cell, attempt = (row["plan.task"], label_of(row)), (row["plan.number"], row["plan.attempt"] + 1)
+            if verdict_of[row["id"]] == KEPT:
+                kept.add(row["plan.pair"])
             rejected = row["turn"] == 0 and verdict_of[row["id"]] == REJECTED
             # A recording would be rejected again: there is nothing in it to draw anew.
             rejected = rejected and row["plan.source"] != SOURCE
             if rejected and cell in cells and attempt[1] <= most and attempt not in tried[cell]:
                 found.setdefault(cell, []).append(attempt)
-    return found
+                if row["plan.pair"]:
+                    paired[cell, attempt] = row["plan.pair"]
+    lost: dict[Cell, set[tuple[int, int]]] = {}
+    for (cell, attempt), pair in paired.items():
+        if pair not in kept:
+            lost.setdefault(cell, set()).add(attempt)
+    return found, lost
 
 
 def added(topup: TopUp, item: Round) -> TopUp:

@@ -29,6 +29,10 @@ _BAD_CATEGORIES = {
     "Cc": "control character", "Cf": "invisible mark", "Cs": "half character", "Co": "private character",
     "Cn": "unknown character", "Zl": "line break", "Zp": "line break", "So": "symbol that nobody can speak",
 }  # fmt: skip
+_SCALE = re.compile(
+    r"(?<!\d)1 ?(?:to|and|[-–—~到至]) ?5(?![\d.])|(?:/|\bout of) ?(?:5|five)(?![\d.])|满分 ?5", re.IGNORECASE
+)
+_NUMBER = re.compile(r"[-+]?\d[\d.,]*\d|[-+]?\d")
 _BRACES = 32  # tried in an answer, so that one full of them takes no time
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
@@ -88,6 +92,11 @@ class Form(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
+    @classmethod
+    def of_words(cls, text: str, finish: str) -> dict[str, Any] | None:
+        """The object that an answer without one means beyond doubt, or None."""
+        return None
+
 
 class QueryForm(Form):
     """What the user says."""
@@ -113,6 +122,15 @@ class ScoreForm(Form):
 
     score: int = Field(ge=1, le=5)
     reason: str = ""
+
+    @classmethod
+    def of_words(cls, text: str, finish: str) -> dict[str, Any] | None:
+        """Small models say `4`, or `The score is 4 out of 5.`: fine if there is no other number to choose from."""
+        found = [*_NUMBER.finditer(text := _SCALE.sub(" ", text).strip())]
+        if len({number[0] for number in found}) != 1 or len(found[0][0]) > 1:
+            return None
+        cut = finish == "length" and found[0].end() == len(text)  # there may be more of it
+        return None if cut else {"score": int(found[0][0])}
 
     @property
     def share(self) -> float:
@@ -144,7 +162,8 @@ def read_answer(form: type[T], text: str, finish: str) -> T:
         BadAnswerError: It is no object of the form; the message says why in a sentence that a model can mend it by.
     """
     problem = ""
-    for document in _objects(text, finish):
+    meant = None if "{" in text else form.of_words(text.rpartition("</think>")[2], finish)
+    for document in [meant] if meant else _objects(text, finish):
         try:
             return form.model_validate(document)
         except ValidationError as error:

@@ -33,7 +33,7 @@ from pipeline.llm.answers import (
     read_answer,
 )
 from pipeline.llm.cache import Answer, Request
-from pipeline.llm.client import ServerError
+from pipeline.llm.server import ServerError
 from pipeline.real import SOURCE
 from pipeline.writers.base import requested_cues, slots_of
 

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Request:
     @cached_property
     def key(self) -> str:
         """32 hex characters that change with any of it."""
-        return content_hash(asdict(self), 32)
+        return content_hash({item.name: getattr(self, item.name) for item in fields(self)}, 32)
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Cache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._made: set[Path] = set()  # folders that are there
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         remove_debris((folder,), _OLD_S)
@@ -106,7 +107,9 @@ class Cache:
         path, document = self._path(key), asdict(answer)
         data = canonical_json({"answer": document, "check": content_hash(document), "key": key})
         with writing(path):
-            path.parent.mkdir(exist_ok=True)
+            if path.parent not in self._made:
+                path.parent.mkdir(exist_ok=True)
+                self._made.add(path.parent)
             for _ in range(3):
                 if _create(self.folder, path, data):
                     return answer

@@ -8,32 +8,23 @@ and unknown models are the user's: `UserError`.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, NoReturn
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import NoReturn
 
 from manifests.errors import UserError, WorkFailedError
 from pipeline.llm.cache import Answer, Cache, Request
 from pipeline.llm.limits import LONGEST_PAUSE_S, Meter, retry_after
+from pipeline.llm.server import RefusedError, Server, ServerError, TooLongError, connect, read_response
 
-MAX_BYTES = 256 * 1024
-"""Longest response, in bytes; what is longer is no answer to these requests, and is not parsed."""
 _LONGEST_BACKOFF_S = 30.0
 _MAX_IN_A_ROW = 8  # requests given up one after the other, without an answer in between, before the run is stopped
 _RETRIED = {408, 409, 425, 429}
 _REFUSED = {400, 403, 413, 414, 422, 451}  # of what one request says, such as by a filter of content
-_SECRET_CHARS = 12  # keys that open anything are longer, and are no words
-PIP = 'pip install "openai>=2"'
-
-
-class ServerError(RuntimeError):
-    """A server gave no usable response to one request, however often it was asked."""
-
-
-class TooLongError(ServerError):
-    """A response of more than `MAX_BYTES`."""
+_HARMLESS = ({"role": "user", "content": 'Answer with this JSON object and nothing else: {"ready": true}'},)
+"""Words that no filter of content refuses: what is refused with them is no matter of words."""
 
 
 @dataclass
@@ -66,60 +57,23 @@ class Account:
         return counts
 
 
-@dataclass(frozen=True)
-class Server:
-    """Where to ask, and how hard.
-
-    Attributes:
-        key: Secret; never in a message, a cache or a log.
-        timeout_s: For one attempt, from the first byte sent to the last one read.
-        section: Where the user has named the server: of a manifest, or a file.
-        command: What to run again when it is mended.
-    """
-
-    base_url: str
-    key: str
-    concurrency: int
-    timeout_s: float
-    retries: int
-    backoff_s: float
-    requests_per_minute: float | None
-    tokens_per_minute: float | None
-    section: str = "script"
-    command: str = "build"
-
-    @property
-    def secret(self) -> str:
-        """What to blot out of all texts: the key, unless it is one such as `1` or `token` that words may hold."""
-        return self.key if len(self.key) >= _SECRET_CHARS else ""
-
-    @property
-    def sentence(self) -> str:
-        """What to do when it is gone."""
-        return f"start it and run {self.command} again, nothing that was answered is asked again"
-
-    @property
-    def where(self) -> str:
-        """Which server, for errors."""
-        return f"{self.section}: the server at {self.base_url}"
-
-    def key_of(self, name: str) -> str:
-        """A key of the section, for errors."""
-        return f"{self.section}{'.' if self.section == 'script' else ': '}{name}"
-
-
 class Client:
     """Answers requests from the cache, or else from the server."""
 
     def __init__(self, server: Server, cache: Cache) -> None:
         self.server, self.cache, self.account = server, cache, Account()
-        self._openai = _open(server)
+        self._openai = connect(server)
+        import httpx2  # of the client: a response as it came
+
+        self._raw = httpx2.Response
         self._free = asyncio.Semaphore(server.concurrency)
         self._requests, self._tokens = Meter(server.requests_per_minute), Meter(server.tokens_per_minute)
         self._flying: dict[str, asyncio.Task[Answer]] = {}
         self._pause_until = 0.0
         self._given_up = 0
-        self._answered = False
+        self._refused: Counter[tuple[str, float]] = Counter()  # by model and temperature: in a row
+        self._heard: set[tuple[str, float]] = set()  # of which an answer came
+        self._testing = asyncio.Lock()
         self._jitter = random.Random()  # of waiting times alone, which decide no result
 
     async def ask(self, request: Request) -> Answer:
@@ -165,18 +119,61 @@ class Client:
         self.account.cached_tokens += answer.prompt_tokens + answer.completion_tokens
 
     async def _ask(self, request: Request) -> Answer:
-        found = self.cache.get(request.key)
+        # Files are read and written in threads: a slow disk must not keep other requests waiting.
+        found = await asyncio.to_thread(self.cache.get, request.key)
         if found is not None:
             self._count_cached(found)
             return found
         async with self._free:
-            answer = await self._tries(request)
-        self._given_up, self._answered = 0, True
+            try:
+                answer = await self._tries(request)
+            except RefusedError as error:
+                await self._check_refusal(request, error)
+                raise
+        self._count_paid(request, answer)
+        return await asyncio.to_thread(self.cache.put, request.key, answer)
+
+    def _count_paid(self, request: Request, answer: Answer) -> None:
+        way = _way(request)
+        self._heard.add(way)
+        self._given_up = self._refused[way] = 0
         self.account.asked += 1
         self.account.unmetered += not answer.metered
         self.account.prompt_tokens += answer.prompt_tokens
         self.account.completion_tokens += answer.completion_tokens
-        return self.cache.put(request.key, answer)
+
+    async def _check_refusal(self, request: Request, error: RefusedError) -> None:
+        """Find out whether a refusal is the fault of what the request says, by asking with harmless words.
+
+        Done before the first answer, and when many refusals come in a row.
+
+        Raises:
+            UserError: Harmless words are refused as well, so every row would be.
+            WorkFailedError: The server gives nothing but errors.
+        """
+        way = _way(request)
+        self._refused[way] += 1
+        async with self._testing:
+            if way in self._heard and self._refused[way] < _MAX_IN_A_ROW:
+                return
+            harmless = replace(request, what="harmless", messages=_HARMLESS, seed=0)
+            try:
+                answer = await self._metered(harmless)
+            except Exception as found:
+                if _status(found) in _REFUSED | {401}:
+                    self._refuse_all(request, _status(found), self._words(found))
+                self._count_given_up(error.words)  # it cannot be told now
+                return
+            self._count_paid(harmless, answer)
+
+    def _refuse_all(self, request: Request, status: int, words: str) -> NoReturn:
+        where, key = self.server.where, self.server.key_of
+        if status in (401, 403):
+            raise UserError(f"{where} refuses the key ({words}): set {key('key_env')} to the variable that holds yours")
+        raise UserError(
+            f"{where} refuses every request to {request.model!r}, whatever it says ({words}): check {key('model')},"
+            f" max_tokens, temperature, json_mode, send_seed and extra_body, and run {self.server.command} again"
+        )
 
     async def _tries(self, request: Request) -> Answer:
         """Ask until there is an answer or no try is left."""
@@ -212,12 +209,11 @@ class Client:
             parameters["seed"] = request.seed
         if parameters.pop("json_mode"):
             parameters["response_format"] = {"type": "json_object"}
-        create = self._openai.chat.completions.with_raw_response.create
+        body = {**parameters, "model": request.model, "messages": request.messages}
         async with asyncio.timeout(self.server.timeout_s):
-            # What is in the extra body is sent as it is; the client takes 3 ms to check it otherwise.
-            body = {**parameters, "messages": request.messages}
-            response = await create(model=request.model, messages=[], extra_body=body)
-        return read_response(response.http_response.content)
+            # As it is: a method of its own for completions checks the body and the response for milliseconds.
+            response = await self._openai.post("/chat/completions", body=body, cast_to=self._raw)
+        return read_response(response.content)
 
     def _judge(self, error: Exception, request: Request) -> tuple[str, float | None, bool]:
         """Of an error of the client: its words, the time to wait if the server says so, and whether it may be gone.
@@ -227,17 +223,19 @@ class Client:
             UserError: It is the user's to mend.
             WorkFailedError: The server wants to be left alone for long.
         """
+        import aiohttp
         import openai
 
         if isinstance(error, openai.APIConnectionError):  # also a connection that broke half-way
             return self._words(error.__cause__ or error), None, True
+        if isinstance(error, aiohttp.ClientError):  # what the client does not know as one of its own
+            return self._words(error), None, True
         if not isinstance(error, openai.APIStatusError):
             raise error
         status, words = error.status_code, self._words(error)
         where, key = self.server.where, self.server.key_of
-        # A key that was good is not what a filter of content refuses.
-        if status == 401 or (status == 403 and not self._answered):
-            raise UserError(f"{where} refuses the key ({words}): set {key('key_env')} to the variable that holds yours")
+        if status == 401:
+            self._refuse_all(request, status, words)
         if status in (404, 405) or 300 <= status < 400:
             raise UserError(
                 f"{where} knows no model {request.model!r}, or no such path ({words}): check {key('model')}"
@@ -245,9 +243,10 @@ class Client:
         if status in (400, 422) and "response_format" in words:
             raise UserError(f"{where} takes no response_format ({words}): set {key('json_mode')}: false")
         if status < 500 and status not in _RETRIED:
-            if status not in _REFUSED:  # a server that reads what it refuses is there, however often it does
+            if status not in _REFUSED:
                 self._count_given_up(words)
-            raise ServerError(f"the server refuses the request: {words}")
+                raise ServerError(f"the server refuses the request: {words}")
+            raise RefusedError(words)
         wait = retry_after(error.response.headers)
         if wait is not None and wait > LONGEST_PAUSE_S:
             raise WorkFailedError(
@@ -300,75 +299,11 @@ class Client:
         return True
 
 
-def read_response(body: bytes) -> Answer:
-    """The answer in a response of the protocol.
-
-    Raises:
-        ServerError: It is none.
-    """
-    try:
-        document = json.loads(body)
-        choice = document["choices"][0]
-        message = choice["message"]
-        text = message.get("content")
-        usage = document.get("usage") or {}
-        told = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-        counts = [count for count in told if isinstance(count, int) and 0 <= count < 2**40]
-        names = [document.get(name) for name in ("model", "system_fingerprint")]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ServerError(f"the response is no chat completion ({type(error).__name__})") from error
-    if text is not None and not isinstance(text, str):
-        raise ServerError("the response is no chat completion (its content is no text)")
-    text = (text or "").encode("utf-8", "backslashreplace").decode()  # half a character cannot be kept
-    model = " ".join(_plain(name) for name in names if isinstance(name, str) and name)
-    metered = len(counts) == 2
-    prompt, completion = counts if metered else (0, 0)
-    finish = _plain(str(choice.get("finish_reason") or ""))
-    return Answer(text, finish, model, prompt, completion, metered)
+def _way(request: Request) -> tuple[str, float]:
+    """What a server may refuse for good whatever the words are: a model, or how it is asked."""
+    return request.model, request.parameters["temperature"]
 
 
-def _plain(text: str) -> str:
-    """A short name in printable ASCII, of what a server calls something."""
-    return "".join(char if char.isascii() and char.isprintable() else "?" for char in text[:80])
-
-
-def _open(server: Server) -> Any:
-    """The OpenAI client, without its own retries, and behind a limit on the length of responses."""
-    try:
-        import openai
-    except ImportError as error:
-        raise UserError(f"script: the engine openai needs the package openai; {PIP}") from error
-
-    http = _bounded(openai.DefaultAsyncHttpxClient, server.secret)
-    return openai.AsyncOpenAI(
-        base_url=server.base_url,
-        api_key=server.key or "none",
-        max_retries=0,
-        timeout=2 * server.timeout_s,  # ours comes first, and counts to the last byte
-        # Certificates take a third of a second to load, which plain HTTP has no use for.
-        http_client=http(follow_redirects=False, verify=server.base_url.startswith("https:")),
-    )
-
-
-def _bounded(base: Any, secret: str) -> Callable[..., Any]:
-    """An HTTP client that reads responses whole but never more than `MAX_BYTES`, and blots out an echoed key."""
-
-    class Bounded(base):
-        async def send(self, request: Any, *, stream: bool = False, **kwargs: Any) -> Any:
-            response = await super().send(request, stream=True, **kwargs)
-            body = bytearray()
-            try:
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > MAX_BYTES:
-                        raise TooLongError(f"a response of more than {MAX_BYTES:,} bytes was refused")
-            finally:
-                await response.aclose()
-            kept = [(name, value) for name, value in response.headers.items() if name not in _OF_THE_WIRE]
-            data = bytes(body).replace(secret.encode(), b"***") if secret else bytes(body)
-            return type(response)(response.status_code, headers=kept, content=data, request=request)
-
-    return Bounded
-
-
-_OF_THE_WIRE = {"content-encoding", "content-length", "transfer-encoding"}
+def _status(error: Exception) -> int:
+    """The status of a response, or 0 for an error that is none."""
+    return getattr(error, "status_code", 0)

@@ -9,7 +9,7 @@ from typing import Any
 from manifests import schema
 from manifests.spoken import VERSION as SPOKEN
 from manifests.spoken import spoken
-from pipeline.stage import EngineStage, Metered, Row
+from pipeline.stage import Closing, EngineStage, Metered, Row
 from pipeline.writers.base import ScriptConfig, Writer
 
 
@@ -52,6 +52,11 @@ class ScriptWorker:
     def take_metrics(self) -> dict[str, Any]:
         """What the writer spent since last time, if it counts."""
         return self.writer.take_metrics() if isinstance(self.writer, Metered) else {}
+
+    def close(self) -> None:
+        """Give back what the writer holds, if anything."""
+        if isinstance(self.writer, Closing):
+            self.writer.close()
 
 
 def _spoken(row: Row, out: dict[str, Any] | Exception) -> dict[str, Any] | Exception:

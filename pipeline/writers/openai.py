@@ -20,15 +20,16 @@ from manifests.errors import UserError, WorkFailedError
 from manifests.prompts import Prompts, load_prompts
 from pipeline.llm.author import Author, Style
 from pipeline.llm.cache import Cache
-from pipeline.llm.client import PIP, Client, Server
+from pipeline.llm.client import Client
 from pipeline.llm.price import Pricer
+from pipeline.llm.server import PIP, Server
 from pipeline.writers.base import Asks, ScriptConfig
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OURS = ("model", "messages", "temperature", "max_tokens", "seed", "response_format", "stream", "n", "tools")
-_VERSION = 2
+_VERSION = 3
 """Of the way rows are asked for; a raised one makes them anew."""
-_BATCH_ROWS = 256  # rows written side by side at most; those of one part fit, and memory stays flat
+_BATCH_ROWS = 1024  # rows of a cell written side by side; each batch waits for its last rows
 
 
 class OpenAIConfig(ScriptConfig):
@@ -119,8 +120,9 @@ class OpenAIConfig(ScriptConfig):
 
     def problems(self) -> list[Problem]:
         found = []
-        if importlib.util.find_spec("openai") is None:
-            found.append(Problem("the package openai is missing", PIP))
+        for package in ("openai", "aiohttp"):
+            if importlib.util.find_spec(package) is None:
+                found.append(Problem(f"the package {package} is missing", PIP))
         key = self.key()
         if self.key_env and not key:
             found.append(Problem(f"the environment variable {self.key_env} is not set", "put the server's key into it"))

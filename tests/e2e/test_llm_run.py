@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import yaml
-from chat_server import ChatServer, Handler, serving
+from chat_server import ChatServer, Handler, good_answer, prompt_of, serving
 from conftest import echat, tree
 
 from manifests.errors import WorkFailedError
@@ -24,8 +24,8 @@ from pipeline.verify import verify
 PLAN = {"quotas": {"emotion": 6, "neutral": 2}, "part_rows": 2, "multi": ["gender", "emotion"]}
 
 
-def run(file: Path, out: Path) -> BuildResult:
-    return build(load_run(file), file, out, quiet=True)
+def run(file: Path, out: Path, rounds: int | None = None) -> BuildResult:
+    return build(load_run(file), file, out, quiet=True, rounds=rounds)
 
 
 def asking(server: ChatServer | str, **changes: Any) -> dict[str, Any]:
@@ -98,7 +98,47 @@ def test_a_server_that_dies_stops_the_build_with_a_sentence_and_the_same_command
         result = run(file, tmp_path / "out")
         assert paid + server.completion_tokens == whole.asked_llm["completion_tokens"], "nothing was paid twice"
     assert result.findings == []
+    with serving(port):
+        again = echat("build", file, "--out", tmp_path / "out", "--quiet")
+    assert (again.returncode, again.stderr) == (0, "")
     assert tree(tmp_path / "out" / "shards" / "current") == tree(tmp_path / "whole" / "shards" / "current")
+
+
+def test_a_pair_whose_words_were_rejected_gets_other_words_when_it_is_tried_again(
+    tone_yaml: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Both rows of it: the same new words for both."""
+    first: set[str] = set()
+    strict = True
+
+    def picky(request: dict[str, Any]) -> Any:
+        answer, what = good_answer(request), prompt_of(request)
+        if what == "query" and strict:
+            first.add(answer["query"])
+        if what in ("neutral", "plausible", "relevant"):
+            bad = any(query in request["messages"][-1]["content"] for query in first)
+            return {"score": 1 if bad and what == "neutral" else 5}
+        return answer
+
+    plan = {"quotas": {"emotion": {"sad": 3, "happy": 3}}, "contrastive": 1.0, "retries": 1, "part_rows": 4}
+    with serving() as server:
+        server.answer = picky
+        file, out = tone_yaml(**asking(server) | {"plan": plan}), tmp_path / "out"
+        assert run(file, out).statistics["verdict"] == {"rejected": 6}
+        strict = False
+        result = run(file, out, rounds=1)
+    assert result.statistics["verdict"]["rejected"] == 6
+    assert (result.short, result.findings) == ((), [])
+    records = [record for part in Ledger(out).parts("plan") for record in Ledger(out).history("plan", [part])]
+    plan_of = {row["id"]: row for item in records for row in Ledger(out).load(item).to_pylist()}
+    said: dict[str, list[str]] = {}
+    for row in scripts(out).to_pylist():
+        if plan_of[row["id"]]["attempt"]:
+            said.setdefault(plan_of[row["id"]]["pair"], []).append(row["query_text"])
+    assert len(said) == 3
+    for texts in said.values():
+        assert len(texts) == 2 and len(set(texts)) == 1
+        assert not first & set(texts)
 
 
 def test_prompts_of_ones_own_are_copied_into_the_run(tone_yaml: Callable[..., Path], tmp_path: Path) -> None:

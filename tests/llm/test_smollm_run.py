@@ -9,14 +9,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT
 from smollm import serving_smollm, unpacked
 
-from manifests.ledger import Ledger
+from manifests.ledger import CellRecord, Ledger
 from manifests.run import load_run
-from pipeline.build import build
+from pipeline.build import BuildResult, build
 from pipeline.llm.spent import spent_line
 from pipeline.verify import verify
 
@@ -36,21 +37,23 @@ def say(text: str) -> None:
     sys.stdout.write(f"\n{text}")
 
 
-def test_rows_are_written_repaired_or_quarantined_and_the_sums_add_up(
-    url: str, tone_yaml: Callable[..., Path], tmp_path: Path
-) -> None:
+def written(
+    url: str, tone_yaml: Callable[..., Path], tmp_path: Path, prompts: str, emotions: dict[str, int]
+) -> tuple[BuildResult, list[dict[str, Any]], CellRecord]:
+    """A build, its rows of the stage `script` and their record; what holds of every build is asserted."""
     script = {
         "engine": "openai", "base_url": url, "model": str(ROOT / "build" / "smollm2"), "model_revision": "135M Q4_1",
-        "prompts": str(ROOT / "tests" / "llm" / "prompts"), "max_tokens": 48, "concurrency": 2, "timeout_s": 600,
+        "prompts": str(ROOT / "tests" / "llm" / prompts), "max_tokens": 48, "concurrency": 2, "timeout_s": 600,
         "natural_think": False, "price_in": 0.1, "price_out": 0.2,
     }  # fmt: skip
-    plan = {"quotas": {"emotion": {"sad": 1}, "neutral": 1}, "contrastive": 0.0, "splits": {"train": 1.0}}
-    file, out = tone_yaml(script=script, plan=plan), tmp_path / "out"
+    plan = {"quotas": {"emotion": emotions}, "contrastive": 0.0, "splits": {"train": 1.0}}
+    file, out = tone_yaml(script=script, plan=plan | {"part_rows": 8}), tmp_path / "out"
     result = build(load_run(file), file, out, quiet=True)
     spent = result.asked_llm
     say(spent_line(spent))
+    say(f"verdicts {result.statistics['verdict']}, reasons {result.statistics['reason']}")
     verdicts = result.statistics["verdict"]
-    assert sum(verdicts.values()) == result.planned == 2
+    assert sum(verdicts.values()) == result.planned == sum(emotions.values())
     assert verify(out) == [] or not verdicts.get("kept")
     assert spent["asked"] > 0
     assert spent["unmetered"] == 0, "the server counts tokens"
@@ -66,7 +69,7 @@ def test_rows_are_written_repaired_or_quarantined_and_the_sums_add_up(
             continue
         say(f"query: {row['query_text']!r}\nreply: {row['reply_text']!r} ({row['reply_emotion']})")
         say(f"judges: {[row[name] for name in JUDGES]}; writer {row['writer']}")
-        assert all(0 <= row[name] <= 1 for name in JUDGES)
+        assert all(row[name] in (0.0, 0.25, 0.5, 0.75, 1.0) for name in JUDGES)
     for failure in record.failures:
         say(f"quarantined: {failure['message'][:400]}")
         assert "answer, whole in rejected/" in failure["message"]
@@ -74,3 +77,24 @@ def test_rows_are_written_repaired_or_quarantined_and_the_sums_add_up(
     assert spent["repairs"] >= len(record.failures)
     again = build(load_run(file), file, out, quiet=True)
     assert again.asked_llm == spent, "a second build asks for nothing"
+    return result, rows, record
+
+
+def test_malformed_answers_are_repaired_or_quarantined_and_the_sums_add_up(
+    url: str, tone_yaml: Callable[..., Path], tmp_path: Path
+) -> None:
+    """With prompts that are too much for this model."""
+    result, _, _ = written(url, tone_yaml, tmp_path, "prompts", {"sad": 1, "happy": 1})
+    assert result.asked_llm["repairs"] > 0
+
+
+def test_the_models_judges_give_scores_and_reject(url: str, tone_yaml: Callable[..., Path], tmp_path: Path) -> None:
+    """With prompts that it can follow: a judge's form is one number. That its opinion is worth nothing is no matter."""
+    result, rows, _ = written(url, tone_yaml, tmp_path, "judged", {"sad": 1, "happy": 1})
+    scored = [row for row in rows if not row["error"]]
+    assert scored, "no row got through the judges"
+    low = [row for row in scored if any(row[name] < 0.5 for name in JUDGES)]
+    assert low, "no judge rejected anything"
+    assert result.statistics["verdict"]["rejected"] >= len(low)
+    for name in JUDGES:
+        assert result.statistics["reason"].get(name, 0) == sum(row[name] < 0.5 for row in scored)

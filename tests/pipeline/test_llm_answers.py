@@ -14,6 +14,14 @@ from pipeline.llm.answers import BadAnswerError, QueryForm, ReplyForm, ScoreForm
     [
         ("", "stop", "empty"),
         ("no", "stop", "no JSON object"),
+        ("2 or 4", "stop", "no JSON object"),
+        ("7", "stop", "score"),
+        ("2.5", "stop", "no JSON object"),
+        ("-2", "stop", "no JSON object"),
+        ("From 1 to 5", "stop", "no JSON object"),
+        ("The score is 1", "length", "no JSON object"),
+        ("<think>It is a 4</think>Good.", "stop", "no JSON object"),
+        ("9" * 5000, "stop", "no JSON object"),
         ('{"score": 3', "length", "cut off at max_tokens"),
         ('{"reason": {"score": 3}, "sco', "length", "cut off at max_tokens"),
         ('{"score": 7}', "stop", "score"),
@@ -29,6 +37,18 @@ from pipeline.llm.answers import BadAnswerError, QueryForm, ReplyForm, ScoreForm
 def test_wrong_scores_are_refused(text: str, finish: str, reason: str) -> None:
     with pytest.raises(BadAnswerError, match=reason):
         read_answer(ScoreForm, text, finish)
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ("4", 4), (" 5.\n", 5),
+        ('The score is 2. The reason is "It is short."', 2), ("Score: 3/5", 3), ("4 out of 5", 4),
+        ("On a scale of 1 to 5 I give it 1.", 1), ("评分：4分（1到5）", 4), ("<think>2? no</think>3", 3),
+    ],
+)  # fmt: skip
+def test_a_judge_that_says_one_number_in_words_is_understood(text: str, score: int) -> None:
+    assert read_answer(ScoreForm, text, "stop").score == score
 
 
 @pytest.mark.parametrize(

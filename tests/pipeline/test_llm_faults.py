@@ -16,8 +16,8 @@ from chat_server import ChatServer, Handler, first_times, good_answer, serving
 
 from manifests.errors import UserError, WorkFailedError
 from pipeline.llm.cache import Answer, Cache, Request
-from pipeline.llm.client import MAX_BYTES, ServerError, read_response
 from pipeline.llm.limits import Meter, retry_after
+from pipeline.llm.server import MAX_BYTES, ServerError, read_response
 
 TODO = rows(6)
 
@@ -173,6 +173,8 @@ def test_nobody_listening_is_told_at_once(tmp_path) -> None:
     [
         (401, "bad key", "refuses the key"),
         (403, "no", "refuses the key"),
+        (400, "temperature is not supported", "refuses every request to 'stub', whatever it says .*temperature is not"),
+        (422, "max_tokens: too large", "check script.model, max_tokens"),
         (404, "no such model", "knows no model 'stub'"),
         (400, "response_format is not supported", "json_mode: false"),
     ],
@@ -195,7 +197,7 @@ def test_rows_that_the_server_refuses_fail_alone_however_many(server, tmp_path, 
         return bad
 
     server.fault = fault
-    for attempt in range(1 if status == 403 else 2):
+    for attempt in range(2):
         made, _ = write(config(server, tmp_path), TODO)
         for row, whole in zip(made, expected, strict=True):
             if whole["query_text"] in refused:
@@ -203,6 +205,56 @@ def test_rows_that_the_server_refuses_fail_alone_however_many(server, tmp_path, 
                 assert "content management policy" in str(row)
             else:
                 assert row == whole
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_filter_that_refuses_the_first_row_of_all_is_no_wrong_key(server, tmp_path, expected, status) -> None:
+    """Harmless words are asked for, once, and paid like any."""
+    flagged = {"error": {"message": "flagged by moderation"}}
+
+    def fault(handler: Handler, request: dict[str, Any], what: str) -> bool:
+        bad = what == "query" and not server.answered
+        if bad:
+            handler.send(status, flagged)
+        return bad
+
+    server.fault = fault
+    made, spent = write(config(server, tmp_path, concurrency=1), TODO)
+    failed = [row for row in made if isinstance(row, ServerError)]
+    assert len(failed) == 1
+    assert "flagged by moderation" in str(failed[0])
+    assert [row for row in made if not isinstance(row, Exception)] == [
+        whole for row, whole in zip(made, expected, strict=True) if not isinstance(row, Exception)
+    ]
+    assert server.asked()["unknown"] == 1
+    assert (spent["asked"], spent["prompt_tokens"]) == (server.answered, server.prompt_tokens)
+
+
+def test_a_server_that_begins_to_refuse_everything_stops_the_run(server, tmp_path) -> None:
+    """Also after answers, such as when an account is closed; those are kept."""
+
+    def fault(handler: Handler, request: dict[str, Any], what: str) -> bool:
+        bad = server.answered >= 12
+        if bad:
+            handler.send(400, {"error": {"message": "the account is closed"}})
+        return bad
+
+    server.fault = fault
+    with pytest.raises(UserError, match=r"refuses every request .*the account is closed.*run build again"):
+        write(config(server, tmp_path, concurrency=2), rows(14))
+    server.fault = None
+    _, spent = write(config(server, tmp_path), rows(14))
+    assert spent["asked"] == server.answered - 12
+
+
+def test_refusals_while_harmless_words_get_no_answer_either_stop_the_run_in_the_end(server, tmp_path) -> None:
+    def fault(handler: Handler, request: dict[str, Any], what: str) -> bool:
+        handler.send(503 if what == "unknown" else 400, {"error": {"message": "no"}})
+        return True
+
+    server.fault = fault
+    with pytest.raises(WorkFailedError, match="nothing but errors"):
+        write(config(server, tmp_path, retries=0), rows(14))
 
 
 def test_a_server_that_wants_money_first_stops_the_run(server, tmp_path) -> None:

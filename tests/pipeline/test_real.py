@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpora import people, take_in
+from corpora import people, save, table, take_in, voice
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from planning import BASE, SHIPPED, Rows, drawn, label, refusal
@@ -18,9 +19,9 @@ from manifests.errors import UserError
 from manifests.ids import dialogue_id
 from manifests.labels import NONE
 from manifests.run import RealConfig, RunManifest, load_run
-from pipeline.corpus import read_corpus
+from pipeline.corpus import read_corpus, split_of
 from pipeline.planner import Planner
-from pipeline.real import RealQueries
+from pipeline.real import RealQueries, Recording, same_people
 
 QUOTAS = {"emotion": 60, "gender": 30, "age": 9, "neutral": 15, "multi": 30, "event": 7}
 
@@ -80,6 +81,59 @@ def test_a_real_row_is_what_its_corpus_says(corpus: Path) -> None:
         assert row["id"] == dialogue_id([row])
         if row["task"] == "neutral":
             assert row["emotion"] == "neutral"
+
+
+def shared(tmp_path: Path, splits: tuple[str, str] = ("", "")) -> list[Path]:
+    """Two corpora of six speakers each: the last of the one, s5, is the first of the other, there called q0."""
+    source = people(tmp_path / "src", 11)
+    with (source / "labels.csv").open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    folders = []
+    for name, who, split in (("first", range(6), splits[0]), ("second", range(5, 11), splits[1])):
+        own = [row | {"split": split} for row in rows if int(row["speaker"][1:]) in who]
+        if name == "second":
+            own = [row | {"speaker": f"q{int(row['speaker'][1:]) - 5}"} for row in own]
+            own += [own[0] | {"file": "more.wav", "text": "Ein Satz mehr."}]
+            save(source / "more.wav", voice(7))
+        table(source / "labels.csv", own)
+        take_in("csv", source, tmp_path / name, name=name)
+        folders.append(tmp_path / name)
+    return folders
+
+
+def both(folders: list[Path]) -> RealQueries:
+    splits = {"train": 0.34, "validation": 0.33, "test": 0.33}
+    return RealQueries(tuple(folders), 1 / 3, splits=splits, seed=1, file="mine.yaml")
+
+
+def test_speakers_of_two_corpora_who_share_recordings_are_one_person_in_one_split(tmp_path: Path) -> None:
+    recordings = both(shared(tmp_path)).recordings
+    splits = defaultdict(set)
+    for item in recordings:
+        splits[item.speaker].add(item.split)
+    assert len(splits) == 12, "the clip that only the second corpus has is his there"
+    assert all(len(found) == 1 for found in splits.values())
+    shares = {"train": 0.34, "validation": 0.33, "test": 0.33}
+    assert splits["second:q0"] == splits["first:s5"] == {split_of("first:s5", shares)}
+    assert split_of("second:q0", shares) != split_of("first:s5", shares), "or this test shows nothing"
+    assert len(recordings) == unique(recordings) == 11 * 8 + 1
+
+
+def unique(recordings: list[Recording]) -> int:
+    return len({item.sha256 for item in recordings})
+
+
+def test_a_split_that_one_corpus_states_is_that_of_the_person_and_two_are_refused(tmp_path: Path) -> None:
+    stated = both(shared(tmp_path / "one", ("", "test"))).recordings
+    assert {item.split for item in stated if item.speaker in ("first:s5", "second:q0")} == {"test"}
+    with pytest.raises(UserError, match=r"first:s5 and second:q0 share recordings.*in the splits train and test"):
+        _ = both(shared(tmp_path / "two", ("train", "test"))).recordings
+
+
+def test_people_are_joined_by_way_of_a_third() -> None:
+    heard = [("a:x", "1"), ("b:y", "1"), ("b:y", "2"), ("c:z", "2"), ("c:w", "3")]
+    assert same_people(heard) == {"a:x": "a:x", "b:y": "a:x", "c:z": "a:x", "c:w": "c:w"}
+    assert same_people(reversed(heard)) == same_people(heard)
 
 
 def test_no_recording_stands_twice_in_a_cell_and_no_speaker_in_two_splits(corpus: Path) -> None:

@@ -124,6 +124,24 @@ def test_a_retry_differs_in_its_seed_and_what_is_drawn_from_it() -> None:
     assert len({row["id"] for row in rows}) == len({row["seed"] for row in rows}) == len(rows)
 
 
+def test_a_pair_of_which_nothing_was_kept_is_made_anew_by_the_retries_of_a_round() -> None:
+    cells = dict.fromkeys((SAD, ("emotion", "happy")), ((2, 1),))
+    plain = planning(SMALL, contrastive=1.0)
+    old = {label(row): row["pair"] for row in drawn(plain) if row["number"] == 2 and row["task"] == "emotion"}
+    assert old["sad"] == old["happy"] != ""
+    both = topped(plain, Round({}, cells, cells))
+    new = {label(row): row for row in drawn(both) if row["attempt"]}
+    assert new["sad"]["pair"] == new["happy"]["pair"] not in ("", old["sad"])
+    assert new["sad"]["contrast"] != "{}"
+    alone = topped(plain, Round({}, {SAD: ((2, 1),)}, {SAD: ((2, 1),)}))
+    (row,) = [row for row in drawn(alone) if row["attempt"]]
+    assert (row["pair"], row["contrast"]) == ("", "{}"), "nobody else says these words"
+    # A later attempt stays in the pair of the earlier one, for the other row of it was kept.
+    later = topped(plain, Round({}, cells, cells), Round({}, {SAD: ((2, 2),)}))
+    tries = {row["attempt"]: row["pair"] for row in drawn(later) if label(row) == "sad" and row["number"] == 2}
+    assert tries == {0: old["sad"], 1: new["sad"]["pair"], 2: new["sad"]["pair"]}
+
+
 def test_retries_of_rows_that_are_not_planned_are_left_out() -> None:
     planner = topped(planning(SMALL), Round({}, {SAD: ((5, 1), (6, 1)), ("age", "old"): ((0, 1),)}))
     assert planner.num_dialogues == 16
