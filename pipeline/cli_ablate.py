@@ -10,6 +10,9 @@ import typer
 
 from pipeline.console import Json, Quiet, Verbose, complain, sentences, show, show_json, show_table
 
+BESIDE = ("majority", "shuffled", "silence")
+"""Baselines beside every mean: the commonest label, the answers against shuffled labels, silence for audio."""
+
 
 def ablate(
     manifest: Annotated[
@@ -88,10 +91,11 @@ def show_found(found: dict[str, Any]) -> None:
         for name in names:
             numbers, change = told["variants"][name], told["differences"].get(name, {"word": "baseline"})
             mean = "{value:.3f} [{low:.3f}, {high:.3f}]".format(**numbers) if "value" in numbers else "-"
+            beside = [f"{numbers['baselines'][kind]:.3f}" if kind in numbers["baselines"] else "" for kind in BESIDE]
             size = f"{change['value']:+.3f}" if "value" in change else ""
             p = f"{change['p_corrected']:.3f}" if "p_corrected" in change else ""
-            rows.append((name, mean, size, p, change["word"]))
-        show_table(told["metric"], ["variant", "mean [95 %]", "change", "p (Holm)", "verdict"], rows)
+            rows.append((name, mean, *beside, size, p, change["word"]))
+        show_table(told["metric"], ["variant", "mean [95 %]", *BESIDE, "change", "p (Holm)", "verdict"], rows)
         for name in names:
             if name in told["differences"]:
                 show(f"{name}: {told['differences'][name]['sentence']}")
