@@ -10,9 +10,6 @@ import typer
 
 from pipeline.console import Json, Quiet, Verbose, complain, sentences, show, show_json, show_table
 
-BESIDE = ("majority", "shuffled", "silence")
-"""Baselines beside every mean: the commonest label, the answers against shuffled labels, silence for audio."""
-
 
 def ablate(
     manifest: Annotated[
@@ -85,6 +82,8 @@ def run_ablation(ablation: Any, file: Path, out: Path, only_plan: bool, quiet: b
 
 def show_found(found: dict[str, Any]) -> None:
     """Tables of what an ablation found, in the order of its manifest."""
+    from model.ablation.verdict import BESIDE
+
     names = [variant["name"] for variant in found["variants"]]
     for told in found["metrics"]:
         rows = []
