@@ -66,8 +66,8 @@ def _values(folder: Path, found: Mapping[str, Any], store: Inline) -> tuple[dict
     rows, why = suspects(found["map"]["rows"], found["map"]["data"], store) if found["map"] else ([], "")
     values = {
         "title": f"Ablation {found['name']}",
-        "about": f"{len(others):,} variants against {found['baseline']}, {found['seeds']} seeds of each; evaluation is"
-                 f" redrawn by {found['units']}",
+        "about": f"{len(others):,} variants against {found['baseline']}, {found['seeds']} seeds of each; intervals tell"
+                 f" what other seeds and another {found['units']} of evaluation would change",
         "footer": "Written by echat report. Intervals are 95 %, over seeds and evaluation together; p-values of a"
                   " metric are corrected for the number of variants (Holm).",
         "skip": ("verdicts", "the verdicts"), "media": "data:",

@@ -92,7 +92,7 @@ def matrix_of(title: str, family: str, counts: Confusion) -> Matrix:
     known = list(CUES.get(family, ()))
     said = {label for row in counts.values() for label in row}
     order = [*known, *sorted((said | set(counts)) - set(known))]
-    columns = tuple(label for label in order if label in said)
+    columns = tuple(label for label in order if label in said or label in counts)
     rows = []
     for label in (label for label in order if label in counts):
         whole = sum(counts[label].values())
