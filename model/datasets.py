@@ -150,7 +150,7 @@ class ShardDataset:
         return data
 
 
-def _turn(turn: Mapping[str, Any], language: str, mel: Any, codes: np.ndarray) -> Turn:
+def _turn(turn: Mapping[str, Any], mel: Any, codes: np.ndarray) -> Turn:
     query, reply = turn["query"], turn["reply"]
     frames = mel.shape[0] if mel is not None else frames_of(query["seconds"])
     return Turn(

@@ -49,6 +49,9 @@ class DataRecipe(Strict):
     speaker, age, gender, emotion, event."""
     share: float = Field(default=1.0, gt=0, le=1)
     """Train on this share of what is kept, drawn by the seed and the ids; a smaller share is part of a larger one."""
+    balance: str | None = None
+    """Family whose rarer labels are shown more often, up to four times as often, in each epoch: what is learned of a
+    label then depends less on how many there are."""
     corrupt: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     """Label families of which this share of the training items gets a wrong label, drawn likewise; for measuring what
     wrong labels cost."""
@@ -62,7 +65,7 @@ class DataRecipe(Strict):
         for split in (self.split, self.validation):
             if split not in SPLITS:
                 raise ValueError(f"{split!r} is not a split: use {', '.join(SPLITS)}")
-        for given, known in ((self.keep, KEEP), (self.corrupt, CUES)):
+        for given, known in ((self.keep, KEEP), (self.corrupt, CUES), ([self.balance] if self.balance else [], CUES)):
             unknown = [name for name in given if name not in known]
             if unknown:
                 raise ValueError(f"{unknown[0]!r}: use one or more of {', '.join(known)}")

@@ -16,6 +16,8 @@ from model.recipe import DataRecipe
 from model.sample import Sample, Turn
 
 _DRAWS = float(2**63)
+MOST_OFTEN = 4
+"""Times that an item of a rare label is shown in an epoch at most."""
 
 
 def draw_of(seed: int, use: str, item: str) -> float:
@@ -98,3 +100,32 @@ def _relabelled(sample: Sample, changed: Mapping[str, str]) -> Turn:
         cues = {family: labels[family] for family in turn.cues}
         text = compose_natural(turn.query_text, cues, turn.reply_emotion, sample.language, seed_of("think", sample.id))
     return replace(turn, labels=labels, think_tag=tag, think_text=text)
+
+
+class BalancedDataset:
+    """A dataset in which the items of rarer labels stand more than once; see `DataRecipe.balance`."""
+
+    def __init__(self, base: Described, family: str) -> None:
+        self.base = base
+        labels = np.array([base.about(item).get(family, NONE) for item in range(len(base))])
+        names, counts = np.unique(labels[labels != NONE], return_counts=True)
+        if len(names) < 2:
+            raise UserError(f"data.balance: the items have {len(names)} labels of {family}; two are the least")
+        shown = [np.arange(len(base))]
+        for name, count in zip(names, counts, strict=True):
+            own = np.flatnonzero(labels == name)
+            more = min(counts.max(), MOST_OFTEN * count) - count
+            shown.append(own[np.arange(more) % count])
+        self._shown = np.sort(np.concatenate(shown))
+
+    def __len__(self) -> int:
+        return len(self._shown)
+
+    @property
+    def lengths(self) -> Lengths:
+        lengths = self.base.lengths
+        return Lengths(lengths.frames[self._shown], lengths.chars[self._shown], lengths.tokens[self._shown])
+
+    def load(self, item: int, audio: bool = True) -> Sample:
+        """See `Dataset.load`."""
+        return self.base.load(int(self._shown[item]), audio)

@@ -26,6 +26,7 @@ from model.metrics import MetricsLog
 from model.optimize import clip, flops_per_place, optimizer_of, peak_flops, random_state, rate, set_random_state
 from model.parallel import full_optimizer_state, full_weights, load_full_optimizer, load_full_weights, wrapped
 from model.recipe import StageRecipe, TrainManifest
+from model.selection import BalancedDataset
 from model.setup import assembler_of, check_codebook, datasets_of, model_of, tokenizer_of
 
 
@@ -65,6 +66,8 @@ class Trainer:
         model = model_of(recipe.model, self.text, recipe.seed)
         check_codebook(recipe.data, model)
         self.train_data, self.validation_data = datasets_of(recipe.data, recipe.seed)
+        balance = recipe.data.balance
+        self.shown_data = BalancedDataset(self.train_data, balance) if balance else self.train_data
         if (recipe.batch.items or 0) > len(self.train_data):
             raise UserError(f"batch.items: {recipe.batch.items} are more than the {len(self.train_data)} to train on")
         self.assembler = assembler_of(model, self.text)
@@ -119,7 +122,7 @@ class Trainer:
             stage.tasks, stage.wanted, batch.tokens, None if validation else batch.items, self.recipe.packed,
             batch.window, stage.augment and not validation, seed_of(self.recipe.seed, stage.name),
         )  # fmt: skip
-        data = self.validation_data if validation else self.train_data
+        data = self.validation_data if validation else self.shown_data
         assert data is not None, "asked only where there is validation data"
         return Loader(data, self.assembler, config)
 

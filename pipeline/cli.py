@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import cli_ablate, cli_calibrate, cli_evaluate, cli_ingest, cli_model, cli_plan, cli_publish, cli_report
+from pipeline import (
+    cli_ablate,
+    cli_calibrate,
+    cli_evaluate,
+    cli_export,
+    cli_ingest,
+    cli_model,
+    cli_plan,
+    cli_publish,
+    cli_report,
+)
 from pipeline.console import (
     Folder,
     Json,
@@ -41,6 +51,7 @@ app.add_typer(cli_ingest.app, name="ingest")
 app.command()(cli_plan.plan)
 app.command()(cli_report.report)
 app.command()(cli_publish.publish)
+app.command()(cli_export.export)
 app.command()(cli_model.train)
 app.command()(cli_model.generate)
 app.command()(cli_ablate.ablate)

@@ -49,15 +49,24 @@ def evaluate(
 ) -> None:
     """Evaluate a checkpoint on held-out shards or recordings, beside baselines, with 95 % intervals."""
     with sentences(verbose):
-        from model.evaluate.run import Data
+        from manifests.errors import UserError
+        from model.evaluate.run import Data, write_summary
         from model.evaluate.run import evaluate as run_evaluate
 
         data = Data(shards, split, corpus, _names(speakers), suite, limit)
+        if judge is not None:
+            from pipeline.judge import judge_folder, load_judge
+
+            load_judge(judge)  # what is wrong with it is told before the work
+            if corpus is not None or replies is False:
+                raise UserError("--judge: there are no replies to judge; evaluate shards, without --no-replies")
         with _Progress(quiet or as_json) as progress:
-            summary = run_evaluate(
+            head = run_evaluate(
                 checkpoint, data, out, _names(families), task, replies, baselines, batch, device, allow_overlap,
                 progress,
             )  # fmt: skip
+            judged = judge_folder(judge, out, progress) if judge is not None else (None, None)
+            summary = write_summary(out, head, *judged)
         if as_json:
             show_json(summary)
         else:
@@ -69,16 +78,29 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _show(summary: dict[str, Any], out: Path) -> None:
-    from pipeline.evaluate_tables import HEADERS, PAPER_NOTE, PAPER_TASKS, metric_rows, paper_rows, part_rows
+    from pipeline.evaluate_tables import FEW, HEADERS, PAPER_NOTE, PAPER_TASKS, metric_rows, paper_rows, part_rows
 
     groups = summary["groups"]
-    title = f"{summary['items']} items of {summary['data']['folder']}, replies as {summary['task']}"
+    replies = f", replies as {summary['task']}" if summary["replies"] else ""
+    title = f"{summary['items']} items of {summary['data']['folder']}{replies}"
     show_table(title, HEADERS, metric_rows(groups[0]))
     parts = list(part_rows(groups))
     if parts:
         show_table("by source and task", HEADERS, parts)
-    if summary["task"] != "understand":
-        show_table(f"OSUM-EChat, table 1 ({PAPER_NOTE})", ["model", *PAPER_TASKS], paper_rows(groups))
+    if summary["replies"]:
+        show_table("OSUM-EChat, table 1", ["model", *PAPER_TASKS], paper_rows(groups))
+        show(PAPER_NOTE)
+    if summary["judge"]:
+        from pipeline.llm.spent import spent_line
+
+        judge = summary["judge"]
+        show(
+            f"judge: {judge['model']} {' '.join(judge['served'])}: {judge['scored']} scores, {judge['unreadable']}"
+            f" unreadable, {judge['refused']} refused, {judge['no_reply']} without a reply (score 1)"
+        )
+        show(spent_line(judge["spent"]))
+    if summary["items"] < FEW:
+        show(f"{summary['items']} items: intervals over so few are too narrow; evaluate on {FEW} or more")
     show(summary["overlap"]["sentence"])
     show(f"records: {out}, summary: {out / 'summary.json'}")
 

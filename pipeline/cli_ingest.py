@@ -17,6 +17,9 @@ Source = Annotated[Path, typer.Argument(metavar="SRC", help="Folder of the corpu
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")]
 Licence = Annotated[str, typer.Option("--licence", help="Of the recordings, as their publisher states it.")]
 Consent = Annotated[str, typer.Option("--consent", help="What the speakers have agreed to.")]
+Publish = Annotated[
+    bool | None, typer.Option("--publish/--no-publish", help="May they be passed on? [if the licence is open]")
+]
 
 _LAYOUTS = {
     "csv": "A table of your own (labels.csv, .tsv or .jsonl) beside audio files.",
@@ -48,9 +51,7 @@ def _command(name: str) -> Callable[..., None]:
         corpus: Annotated[str, typer.Option("--name", help="Of the corpus, if not the usual one.")] = "",
         language: Annotated[str, typer.Option("--language", help="Of texts that do not say theirs: de.")] = "",
         rate: Annotated[int | None, typer.Option("--rate", metavar="HZ", help="Resample; else as it is.")] = None,
-        publish: Annotated[
-            bool | None, typer.Option("--publish/--no-publish", help="May they be passed on? [if the licence is open]")
-        ] = None,
+        publish: Publish = None,
         as_json: Json = False,
         verbose: Verbose = False,
     ) -> None:
@@ -103,6 +104,7 @@ def events(
     licence: Licence,
     consent: Consent,
     collection: Annotated[str, typer.Option("--source", help="Name or address of the collection.")] = "",
+    publish: Publish = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -112,7 +114,7 @@ def events(
         from manifests.labels import SPLITS
         from pipeline.ingest.events import ingest_events
 
-        report = ingest_events(source, out, licence, collection, consent)
+        report = ingest_events(source, out, licence, collection, consent, publish)
         if as_json:
             show_json(report)
             return
@@ -125,6 +127,8 @@ def events(
         )
         for reason, left in report["rejected"].items():
             show(f"  {left['files']} left out: {reason}")
+        if not report["publish"]:
+            show(f"  not to be published: {report['licence']}")
         show(f"use them with speak_query: {{engine: kokoro, events: {out}}}")
 
 

@@ -56,10 +56,16 @@ class Dag:
         return sorted({voice.voice for voice in voices if not voice.publish})
 
     @property
+    def closed_events(self) -> tuple[str, ...]:
+        """Collections of recorded sound events of the run that may not be passed on."""
+        return self.by_name["speak_query"].engine.closed_events  # type: ignore[attr-defined]
+
+    @property
     def publishable(self) -> bool:
-        """Whether all voices, speakers and corpora of the run may be heard by everybody."""
+        """Whether all voices, speakers, sound events and corpora of the run may be heard by everybody."""
         stages = (self.by_name["speak_query"], self.by_name["speak_reply"])
-        if not all(about.publish for about in self.planner.real.abouts.values()) or self.closed_voices:
+        corpora = all(about.publish for about in self.planner.real.abouts.values())
+        if not corpora or self.closed_voices or self.closed_events:
             return False
         return all(stage.engine.capabilities.publishable for stage in stages)  # type: ignore[attr-defined]
 

@@ -21,14 +21,20 @@ PAPER: dict[str, tuple[float | None, ...]] = {
     "- without both": (51.6, 40.3, 39.1, 10.4, 54.2),
 }
 """Table 1 of arXiv 2508.09600: automatic scores, 0 to 100, of each of `PAPER_TASKS` on its own EChat-eval."""
-PAPER_NOTE = "for orientation, NOT COMPARABLE: its own test set, its own prompts, GPT-4o as the judge"
+PAPER_NOTE = "for orientation, NOT COMPARABLE: another test set, other prompts, GPT-4o as the judge"
+FEW = 30
+"""Items below which a bootstrap interval is too narrow to lean on."""
 
 Row = tuple[Any, ...]
 
 
 def metric_rows(group: Mapping[str, Any]) -> list[Row]:
-    """Every metric of a group."""
-    return [(name, *_cells(metric)) for name, metric in group["metrics"].items()]
+    """Every metric of a group; the recall of a single class is its accuracy, and not told again."""
+    return [
+        (name, *_cells(metric))
+        for name, metric in group["metrics"].items()
+        if not (name.endswith(".uar") and metric["classes"] < 2)
+    ]
 
 
 def part_rows(groups: list[Mapping[str, Any]]) -> Iterator[Row]:
@@ -39,7 +45,8 @@ def part_rows(groups: list[Mapping[str, Any]]) -> Iterator[Row]:
         for name, metric in group["metrics"].items():
             first, _, last = name.partition(".")
             recalled = first in about and last in ("correct", "uar")
-            if name in ("reply.addresses_cue", "judge.content", "judge.style") or (recalled and metric["items"] > 1):
+            several = metric["items"] > 1 and not (last == "uar" and metric["classes"] < 2)
+            if name in ("reply.addresses_cue", "judge.content", "judge.style") or (recalled and several):
                 yield f"{value}: {name}", *_cells(metric)
 
 

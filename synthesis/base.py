@@ -102,6 +102,11 @@ class SpeakerConfig(EngineConfig):
         """Licences of the recorded sound events that it puts into speech; they hold for the dataset too."""
         return ()
 
+    @property
+    def closed_events(self) -> tuple[str, ...]:
+        """Collections of those recordings that may not be passed on, for messages."""
+        return ()
+
     def has_voice(self, voice: str, recipe: str = "") -> bool:
         """Whether the engine can speak as a voice of a table; every one, unless the engine knows better."""
         return True

@@ -14,6 +14,7 @@ import numpy as np
 
 from manifests.errors import UserError
 from manifests.labels import EVENTS, GENDERS, NONE, SPLITS
+from manifests.licences import may_publish
 
 INDEX = "events.csv"
 SAMPLE_RATE = 24000  # Hz, of the files
@@ -34,6 +35,7 @@ class Recording:
         sha256: Of the file.
         licence: As the ingester stated it.
         source: Of the collection, likewise.
+        publish: Whether it may be passed on, `yes` or `no`; empty in tables of before this was asked.
     """
 
     file: str
@@ -46,6 +48,7 @@ class Recording:
     sha256: str
     licence: str
     source: str
+    publish: str = ""
 
 
 COLUMNS = tuple(field.name for field in fields(Recording))
@@ -76,10 +79,10 @@ class EventBank:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{table}: the table of recordings cannot be read ({error}); {advice}") from error
         reader = csv.DictReader(lines)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ()) and name != "publish"]
         if missing:
             raise UserError(f"{table}: lacks the column(s) {', '.join(missing)}; {advice}")
-        recordings = tuple(Recording(**{name: row[name] or "" for name in COLUMNS}) for row in reader)
+        recordings = tuple(Recording(**{name: row.get(name) or "" for name in COLUMNS}) for row in reader)
         if not recordings:
             raise UserError(f"{table}: lists no recordings; {advice}")
         for number, row in enumerate(recordings, start=2):
@@ -102,6 +105,16 @@ class EventBank:
     def licences(self) -> tuple[str, ...]:
         """Every licence that a recording is under."""
         return tuple(sorted({row.licence for row in self.recordings}))
+
+    @cached_property
+    def closed(self) -> tuple[str, ...]:
+        """Collections with recordings that may not be passed on, each with the licence that says so."""
+        closed = {
+            f"{row.source} ({row.licence})"
+            for row in self.recordings
+            if row.publish == "no" or (row.publish != "yes" and not may_publish(row.licence, row.source))
+        }
+        return tuple(sorted(closed))
 
     def revision(self) -> str:
         """Changes with any recording: the table holds the hash of each."""

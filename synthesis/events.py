@@ -55,6 +55,11 @@ class EventRenderer:
         """Of the recordings; empty where there are none."""
         return self._bank.licences if self._bank else ()
 
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """Collections of the recordings that may not be passed on."""
+        return self._bank.closed if self._bank else ()
+
     def revision(self) -> str:
         """Changes with the table, the recordings and this code."""
         bank = f"/bank-{self._bank.revision()}" if self._bank else ""

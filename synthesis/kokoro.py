@@ -89,6 +89,10 @@ class KokoroConfig(SpeakerConfig):
     def event_licences(self) -> tuple[str, ...]:
         return open_events(self.cues, self.events).licences
 
+    @property
+    def closed_events(self) -> tuple[str, ...]:
+        return open_events(self.cues, self.events).closed
+
     def has_voice(self, voice: str, recipe: str = "") -> bool:
         try:
             find(voice, recipe)

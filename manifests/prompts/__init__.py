@@ -25,7 +25,10 @@ FOLDER = Path(__file__).parent
 SUFFIX = ".jinja2"
 NAMES = ("query", "reply", "contrast", "think", "neutral", "plausible", "relevant", "repair")
 """The templates that there must be."""
+JUDGED = ("content", "style", "repair")
+"""Those of the judge of `echat evaluate`, in the folder `judge`; they share the pieces of the others."""
 
+_REPAIR = f"repair{SUFFIX}"
 _FAMILIES = {"age": "adult", "gender": "female", "emotion": "sad", "event": "sigh"}
 
 
@@ -53,7 +56,7 @@ class Prompts:
         revision: 16 hex characters that change with any of the texts.
     """
 
-    def __init__(self, language: str, own: Path | None = None) -> None:
+    def __init__(self, language: str, own: Path | None = None, names: tuple[str, ...] = NAMES) -> None:
         """Read and check them; see `load_prompts`."""
         import jinja2
         from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -63,9 +66,13 @@ class Prompts:
             raise UserError(f"no prompts ship for the language {language!r}: set script.prompts to a folder of yours")
         self.where = own or shipped
         self.sources = _read(shipped) if shipped.is_dir() else {}
+        if names == JUDGED:
+            kept = {file: text for file, text in self.sources.items() if file.startswith("_") or file == _REPAIR}
+            self.sources = kept | _read(FOLDER / "judge" / language)
         if own is not None:
-            self.sources |= _own(own, self.sources)
-        missing = [name for name in NAMES if name + SUFFIX not in self.sources]
+            self.sources |= _own(own, names)
+        self.names = names
+        missing = [name for name in names if name + SUFFIX not in self.sources]
         if missing:
             raise UserError(f"{self.where}: has no {missing[0]}{SUFFIX}: add it")
         self.language = language
@@ -117,7 +124,7 @@ class Prompts:
                     "other_cues": cues, "strength": 0.8 if some else 0.0, "reply_emotion": "neutral",
                     "reply_emotions": list(REPLY_EMOTIONS), "max_chars": 300, "error": words,
                 }  # fmt: skip
-                for name in NAMES:
+                for name in self.names:
                     self.render(name, **values)
 
 
@@ -132,7 +139,7 @@ def _text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({_words(error)})") from None
 
 
-def _own(folder: Path, shipped: Mapping[str, str]) -> dict[str, str]:
+def _own(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
     """The templates of a user's folder, all of them known by name."""
     if not folder.is_dir():
         raise UserError(f"{folder}: is no folder of prompts: make it, or remove script.prompts")
@@ -140,8 +147,8 @@ def _own(folder: Path, shipped: Mapping[str, str]) -> dict[str, str]:
     if not own:
         raise UserError(f"{folder}: has no file that ends in {SUFFIX}: name one after a prompt, such as reply{SUFFIX}")
     for file in own:
-        if not file.startswith("_") and file.removesuffix(SUFFIX) not in NAMES:
-            raise UserError(f"{folder / file}: is no prompt: use {', '.join(NAMES)}, or begin a piece's name with _")
+        if not file.startswith("_") and file.removesuffix(SUFFIX) not in names:
+            raise UserError(f"{folder / file}: is no prompt: use {', '.join(names)}, or begin a piece's name with _")
     return own
 
 
@@ -150,10 +157,10 @@ def _words(error: Exception) -> str:
 
 
 @lru_cache(maxsize=8)
-def load_prompts(language: str, own: Path | None = None) -> Prompts:
+def load_prompts(language: str, own: Path | None = None, names: tuple[str, ...] = NAMES) -> Prompts:
     """The shipped prompts of a language, or a user's own in their place.
 
     Raises:
         UserError: A template is missing, misspelt or wrong; names the file.
     """
-    return Prompts(language, own)
+    return Prompts(language, own, names)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256 as new_sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from manifests.errors import UserError
 from manifests.files import sha256, temporary, write_atomic, writing
@@ -26,6 +26,7 @@ from model.datasets import CorpusDataset, Described, ShardDataset
 from model.metrics import METRICS
 from model.recipe import TrainManifest
 
+_LOOKS: tuple[tuple[Literal["audio", "silence"], str], ...] = (("audio", "items"), ("silence", "silence"))
 RESULT, MAP, CHECKPOINTS = "result.json", "map.jsonl", "train"
 
 
@@ -136,7 +137,7 @@ def run_job(job: Job, out: Path) -> dict[str, Any]:
     for name, value in spec["sets"].items():
         held_out = EvalSet.model_validate(value)
         data = dataset_of(held_out)
-        for given, what in (("audio", "items"), ("silence", "silence")):
+        for given, what in _LOOKS:
             replies = held_out.replies and given == "audio"
             names.append(f"{what}-{name}.jsonl")
             records = evaluate_items(

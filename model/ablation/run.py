@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -85,7 +86,10 @@ def _on_ray(jobs: Sequence[Job], out: Path, workers: WorkerConfig) -> Iterator[t
     started = not ray.is_initialized()
     if started:
         cpus = workers.count * workers.cpus if workers.address == "local" else None
-        ray.init(address=workers.address, num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+        ray.init(
+            address=workers.address, num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR,
+            log_to_driver=False,
+        )  # fmt: skip
     try:
         task: Any = ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus, max_retries=2)(_task)
         waiting, running = list(jobs), {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +62,8 @@ def overlap_of_shards(about: Mapping[str, Any], dataset: ShardDataset) -> Overla
 def _origins(dataset: ShardDataset) -> Iterator[tuple[str, str]]:
     """Speaker and scenario of every turn."""
     for item in range(len(dataset)):
-        for turn in json.loads(dataset.document(item))["turns"]:
-            yield turn["query"]["speaker"], turn["followup"] or turn["scenario"]
+        about = dataset.about(item)
+        yield about["speaker"], about["scenario"]
 
 
 def overlap_of_corpus(about: Mapping[str, Any], dataset: CorpusDataset) -> Overlap:

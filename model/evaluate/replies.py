@@ -30,7 +30,6 @@ SLACK = 25
 """Tokens that a length may be off beside that: a second."""
 LOOP_TOKENS, LOOP_PERIOD = 50, 25
 """Speech that repeats itself for two seconds, in a pattern of at most one second, is stuck."""
-_UNHEARD = Limits(speech_tokens=0)  # of baselines: speech cannot be told from that of a model that hears
 
 
 class ReplyScorer:
@@ -43,7 +42,8 @@ class ReplyScorer:
         self.model, self.assembler, self.task, self.given = model, assembler, task, given
         self.generator = Generator(model, assembler.text)
         self.thinks = next((p.field for p in pieces if isinstance(p, Words) and p.field.startswith("think")), "")
-        self.limits = Limits() if given == "audio" else _UNHEARD
+        # Speech of a baseline is not scored, so it need not be made.
+        self.limits = Limits() if given == "audio" else Limits(speech_tokens=0)
 
     def score(self, samples: Sequence[Sample]) -> list[tuple[Values, dict[str, Any]]]:
         """Values by metric, and what was generated, of each dialogue; each with its audio loaded."""

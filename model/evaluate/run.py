@@ -1,4 +1,10 @@
-"""An evaluation: a checkpoint and held-out data to `items.jsonl`, records of the baselines, and `summary.json`."""
+"""An evaluation: a checkpoint and held-out data to records, and records to a summary.
+
+OUT/evaluation.json     what is evaluated; records of another evaluation are not gone on with
+OUT/items.jsonl         a record an item, see `model.evaluate.items`; appears whole
+OUT/silence.jsonl, transcript.jsonl    the same of the baselines
+OUT/summary.json        every metric with its interval and its baselines
+"""
 
 from __future__ import annotations
 
@@ -17,7 +23,7 @@ from manifests.errors import UserError, WorkFailedError
 from manifests.files import fsync, sha256, temporary, write_atomic, writing
 from manifests.ids import canonical_json
 from manifests.labels import CUES
-from model.checkpoint import read_about
+from model.checkpoint import WEIGHTS, read_about
 from model.datasets import CorpusDataset, Dataset, Lengths, ShardDataset
 from model.echat import EChat
 from model.evaluate.items import Given, Record, evaluate_items
@@ -27,7 +33,7 @@ from model.sample import Sample
 from model.setup import load_model
 from model.tasks import TASKS, Audio, Interleaved, Speech
 
-ITEMS, SUMMARY = "items.jsonl", "summary.json"
+ITEMS, SUMMARY, EVALUATION = "items.jsonl", "summary.json", "evaluation.json"
 FORMAT = 1
 BASELINES: tuple[Given, ...] = ("silence", "transcript")
 SUITES = {"echat-eval": Path("runs/echat_eval")}
@@ -83,6 +89,10 @@ class Data:
             return whole
         return Some(whole, np.linspace(0, len(whole) - 1, self.limit).round().astype(int))
 
+    def contents(self) -> str:
+        """sha256 of the list of what the folder holds."""
+        return sha256(self.folder / ("labels.csv" if self.corpus is not None else "dataset.json"))
+
     def overlap(self, about: Mapping[str, Any]) -> Overlap:
         """What a checkpoint was trained on and this have in common; a limit does not count."""
         whole = self._whole()
@@ -133,15 +143,19 @@ def evaluate(
     allow_overlap: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint and write its records, those of the baselines, and the summary, which is returned.
+    """Evaluate a checkpoint: write its records and those of the baselines.
 
-    Files appear whole; what an interrupted evaluation had done is done again.
+    A file of records that is there already, of the same weights, data and settings, is kept: run again after an
+    interruption, an evaluation goes on with the file that it was at.
 
     Args:
         replies: Whether to generate; None: where the data has replies.
         baselines: Whether to run the model on silence, and on silence with the transcript, too.
         device: Of torch; the first GPU, or else the CPU, unless named.
         allow_overlap: Evaluate even on what the model was trained on, where that can be told.
+
+    Returns:
+        What was evaluated: the summary but for its numbers (`write_summary`).
 
     Raises:
         UserError: Wrong input, and data that the model was trained on.
@@ -157,26 +171,74 @@ def evaluate(
     generate = data.corpus is None if replies is None else replies
     if generate:
         _check_codebook(data, model, task)
+    head = {
+        "format": FORMAT, "checkpoint": str(checkpoint), "progress": about["progress"],
+        "weights": sha256(checkpoint / WEIGHTS), "data": _named({**asdict(data), "folder": data.folder}),
+        "contents": data.contents(), "families": list(families), "task": task if generate else "understand",
+        "replies": generate, "items": len(dataset), "batch": batch,
+        "overlap": _named({**asdict(overlap), "sentence": overlap.sentence}),
+    }  # fmt: skip
+    _begin(out, head)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    files = {}
     for given in ("audio", *(BASELINES if baselines else ())):
+        path = out / record_file(given)
+        if path.is_file():
+            continue
         spoken = generate and given != "silence"  # a reply to nothing tells nothing beside one to the words alone
         records = evaluate_items(model, tokenizer, dataset, families, spoken, batch, task, given)
-        path = out / (ITEMS if given == "audio" else f"{given}.jsonl")
-        _write(path, _counted(_finite(records), given, len(dataset), progress))
-        files[path.name] = sha256(path)
-    others = {name: read_records(out / f"{name}.jsonl") for name in BASELINES} if baselines else {}
+        write_records(path, counted(_finite(records), given, len(dataset), progress))
+    return head
+
+
+def record_file(given: str) -> str:
+    """Name of the records of a model that was given this of the queries."""
+    return ITEMS if given == "audio" else f"{given}.jsonl"
+
+
+def _begin(out: Path, head: dict[str, Any]) -> None:
+    """Make the folder; take away what another evaluation left in it."""
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    try:
+        same = json.loads((out / EVALUATION).read_bytes()) == json.loads(canonical_json(head))
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        with writing(out):
+            for old in (SUMMARY, *map(record_file, ("audio", *BASELINES))):
+                (out / old).unlink(missing_ok=True)
+        write_atomic(out / EVALUATION, canonical_json(head))
+
+
+def write_summary(
+    out: Path, head: dict[str, Any], judge: Mapping[str, Any] | None = None, scores: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Summarise the records in a folder, and write and return the summary.
+
+    Args:
+        head: What `evaluate` returned.
+        judge: Who scored the replies, if anybody did.
+        scores: Files in the folder that hold the scores, by what the model was given.
+    """
+    scores = scores or {}
+
+    def records(given: str) -> Iterator[Record]:
+        plain = read_records(out / record_file(given))
+        return _scored(plain, read_records(out / scores[given])) if given in scores else plain
+
+    found = [given for given in BASELINES if (out / record_file(given)).is_file()]
+    files = [record_file(given) for given in ("audio", *found)] + sorted(scores.values())
     summary = {
-        "format": FORMAT, "checkpoint": str(checkpoint), "progress": about["progress"], "data": {
-            **asdict(data), "folder": str(data.folder)}, "families": list(families),
-        "task": task if generate else "understand", "items": len(dataset), "batch": batch, "files": files,
-        "overlap": {**asdict(overlap), "sentence": overlap.sentence},
-        "groups": summarise(read_records(out / ITEMS), others),
+        **head, "files": {name: sha256(out / name) for name in files}, "judge": dict(judge or {}),
+        "groups": summarise(records("audio"), {given: records(given) for given in found}),
     }  # fmt: skip
-    write_atomic(out / SUMMARY, canonical_json(_named(summary)))
+    write_atomic(out / SUMMARY, canonical_json(summary))
     return summary
+
+
+def _scored(records: Iterable[Record], scores: Iterable[Record]) -> Iterator[Record]:
+    for record, score in zip(records, scores, strict=True):
+        yield {**record, "values": {**record["values"], **score["values"]}}
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -230,13 +292,14 @@ def _finite(records: Iterable[Record]) -> Iterator[Record]:
         yield record
 
 
-def _counted(records: Iterable[Record], given: str, total: int, progress: Progress) -> Iterator[Record]:
+def counted(records: Iterable[Record], what: str, total: int, progress: Progress) -> Iterator[Record]:
+    """The same records, and progress told."""
     for done, record in enumerate(records, 1):
         yield record
-        progress(given, done, total)
+        progress(what, done, total)
 
 
-def _write(path: Path, records: Iterable[Record]) -> None:
+def write_records(path: Path, records: Iterable[Record]) -> None:
     """Write records as they come; the file appears when all are there."""
     spare = temporary(path)
     with writing(path):

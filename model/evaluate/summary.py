@@ -283,4 +283,4 @@ def interval(statistic: Callable[[np.ndarray], np.ndarray], items: int, draws: i
 
 
 def _short(value: float) -> float:
-    return round(value, 6)
+    return round(value, 6) + 0.0  # and no -0.0

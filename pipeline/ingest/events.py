@@ -25,6 +25,7 @@ from manifests.errors import UserError
 from manifests.files import temporary, write_atomic, writing
 from manifests.ids import seed_of
 from manifests.labels import NONE, SPLITS, canonical
+from manifests.licences import may_publish
 from pipeline.audio import encode_flac
 from pipeline.ingest.tables import csv_rows
 from synthesis.event_bank import COLUMNS, INDEX, SAMPLE_RATE, Recording
@@ -59,7 +60,9 @@ class Rejected(ValueError):
     """Why a file is left out, in words that are the same for all files with the same fault."""
 
 
-def ingest_events(source: Path, out: Path, licence: str, collection: str, consent: str) -> dict[str, Any]:
+def ingest_events(
+    source: Path, out: Path, licence: str, collection: str, consent: str, publish: bool | None = None
+) -> dict[str, Any]:
     """Make a folder that `speak_query.events` can name.
 
     Args:
@@ -68,6 +71,7 @@ def ingest_events(source: Path, out: Path, licence: str, collection: str, consen
         licence: Of the recordings, as their publisher states it.
         collection: Their name or address, kept with every recording; empty for the name of `source`.
         consent: What those who are heard have agreed to, kept in the report.
+        publish: Whether the recordings may be passed on; None: if the licence is known to let anyone do so.
 
     Returns:
         What was kept by label and split, and what was left out by reason; written to `report.json` too.
@@ -94,7 +98,7 @@ def ingest_events(source: Path, out: Path, licence: str, collection: str, consen
             out.parent.mkdir(parents=True, exist_ok=True)
             spare.mkdir()
             about = licence.strip(), consent.strip(), collection.strip() or source.resolve().name
-            report = _write(items, spare, *about)
+            report = _write(items, spare, *about, may_publish(licence, about[2], publish))
             if not report["recordings"]:
                 reasons = "; ".join(f"{reason} ({row['files']})" for reason, row in report["rejected"].items())
                 raise UserError(f"{source}: none of {len(items)} recordings can be used: {reasons}")
@@ -116,7 +120,9 @@ def split_of(origin: str) -> str:
     raise AssertionError("the shares do not add up")
 
 
-def _write(items: Iterable[Item], folder: Path, licence: str, consent: str, collection: str) -> dict[str, Any]:
+def _write(
+    items: Iterable[Item], folder: Path, licence: str, consent: str, collection: str, publish: bool
+) -> dict[str, Any]:
     """Write table, files and report of the usable items; the report."""
     recordings: dict[str, Recording] = {}
     reasons: dict[str, list[str]] = defaultdict(list)
@@ -135,7 +141,7 @@ def _write(items: Iterable[Item], folder: Path, licence: str, consent: str, coll
         write_atomic(folder / file, data)
         recordings[digest] = Recording(
             file, label, split_of(item.origin), item.gender, item.origin, item.name,
-            f"{len(wave) / SAMPLE_RATE:.3f}", digest, licence, collection,
+            f"{len(wave) / SAMPLE_RATE:.3f}", digest, licence, collection, "yes" if publish else "no",
         )  # fmt: skip
     rows = sorted(recordings.values(), key=lambda row: row.file)
     text = io.StringIO()
@@ -147,6 +153,7 @@ def _write(items: Iterable[Item], folder: Path, licence: str, consent: str, coll
         "source": collection,
         "licence": licence,
         "consent": consent,
+        "publish": publish,
         "recordings": len(rows),
         "origins": len({row.origin for row in rows}),
         "kept": {

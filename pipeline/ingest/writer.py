@@ -28,6 +28,7 @@ import yaml
 from manifests.errors import UserError
 from manifests.files import fsync, sha256, temporary, write_atomic, writing
 from manifests.labels import HEARD, NONE, SPLITS, canonical
+from manifests.licences import may_publish
 from pipeline.corpus import ABOUT, AUDIO, COLUMNS, FORMAT, LABELS
 from pipeline.ingest.base import FASTEST, Adapter, Item, Left, Unread, letters, our_label
 from pipeline.ingest.sound import Rejected, Sound, place, read_sound
@@ -50,14 +51,6 @@ _LONGEST_TEXT, _LONGEST_LABEL = 2000, 200  # characters
 _UNREAD = 100  # columns of a table in the report
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
-_CLOSED = re.compile(
-    r"research|academic|non[- ]?commercial|\bnc\b|\bnd\b|ravdess|\btess\b|emo-?db|no redistribution", re.IGNORECASE
-)
-"""Words of licences, and names of corpora, that say that recordings are not free to be published by anyone."""
-_OPEN = re.compile(
-    r"\bcc[- ]?0\b|\bcc[- ]by\b|\bodbl\b|\bpddl\b|public domain|\bmit\b|\bapache\b|\bbsd\b", re.IGNORECASE
-)
-"""Words of licences that let anyone publish; of any other the user must say so."""
 
 
 @dataclass(frozen=True)
@@ -270,15 +263,13 @@ def _write(adapter: Adapter, request: Request, name: str, folder: Path) -> dict[
 
 
 def _about(adapter: Adapter, request: Request, name: str, counts: Counts) -> dict[str, Any]:
-    closed = bool(_CLOSED.search(request.licence)) or bool(_CLOSED.search(name))
-    stated = bool(_OPEN.search(request.licence)) if request.publish is None else request.publish
     return {
         "name": name,
         "version": FORMAT,
         "adapter": adapter.name,
         "licence": request.licence.strip(),
         "consent": request.consent.strip(),
-        "publish": adapter.publish and stated and not closed,
+        "publish": adapter.publish and may_publish(request.licence, name, request.publish),
         "note": adapter.note,
         "source": adapter.source or request.source.resolve().name,
         "citation": adapter.citation,

@@ -73,6 +73,8 @@ class Server:
     Attributes:
         key: Secret; never in a message, a cache or a log.
         timeout_s: For one attempt, from the first byte sent to the last one read.
+        section: Where the user has named the server: of a manifest, or a file.
+        command: What to run again when it is mended.
     """
 
     base_url: str
@@ -83,6 +85,8 @@ class Server:
     backoff_s: float
     requests_per_minute: float | None
     tokens_per_minute: float | None
+    section: str = "script"
+    command: str = "build"
 
     @property
     def secret(self) -> str:
@@ -92,7 +96,16 @@ class Server:
     @property
     def sentence(self) -> str:
         """What to do when it is gone."""
-        return "start it and run build again, nothing that was answered is asked again"
+        return f"start it and run {self.command} again, nothing that was answered is asked again"
+
+    @property
+    def where(self) -> str:
+        """Which server, for errors."""
+        return f"{self.section}: the server at {self.base_url}"
+
+    def key_of(self, name: str) -> str:
+        """A key of the section, for errors."""
+        return f"{self.section}{'.' if self.section == 'script' else ': '}{name}"
 
 
 class Client:
@@ -221,21 +234,25 @@ class Client:
         if not isinstance(error, openai.APIStatusError):
             raise error
         status, words = error.status_code, self._words(error)
-        where = f"script: the server at {self.server.base_url}"
+        where, key = self.server.where, self.server.key_of
         # A key that was good is not what a filter of content refuses.
         if status == 401 or (status == 403 and not self._answered):
-            raise UserError(f"{where} refuses the key ({words}): set script.key_env to the variable that holds yours")
+            raise UserError(f"{where} refuses the key ({words}): set {key('key_env')} to the variable that holds yours")
         if status in (404, 405) or 300 <= status < 400:
-            raise UserError(f"{where} knows no model {request.model!r}, or no such path ({words}): check script.model")
+            raise UserError(
+                f"{where} knows no model {request.model!r}, or no such path ({words}): check {key('model')}"
+            )
         if status in (400, 422) and "response_format" in words:
-            raise UserError(f"{where} takes no response_format ({words}): set script.json_mode: false")
+            raise UserError(f"{where} takes no response_format ({words}): set {key('json_mode')}: false")
         if status < 500 and status not in _RETRIED:
             if status not in _REFUSED:  # a server that reads what it refuses is there, however often it does
                 self._count_given_up(words)
             raise ServerError(f"the server refuses the request: {words}")
         wait = retry_after(error.response.headers)
         if wait is not None and wait > LONGEST_PAUSE_S:
-            raise WorkFailedError(f"{where} asks to wait for {wait:,.0f} s ({words}); run build again after that")
+            raise WorkFailedError(
+                f"{where} asks to wait for {wait:,.0f} s ({words}); run {self.server.command} again after that"
+            )
         if wait is not None and status in (429, 503):
             now = asyncio.get_running_loop().time()
             self._pause_until = max(self._pause_until, now + wait)
@@ -255,9 +272,7 @@ class Client:
 
     async def _give_up(self, reason: str, gone: bool) -> NoReturn:
         if gone and not await self._is_there():
-            raise WorkFailedError(
-                f"script: the server at {self.server.base_url} does not answer ({reason}); {self.server.sentence}"
-            )
+            raise WorkFailedError(f"{self.server.where} does not answer ({reason}); {self.server.sentence}")
         self._count_given_up(reason)
         raise ServerError(f"no usable response in {self.server.retries + 1} tries: {reason}")
 
@@ -265,8 +280,8 @@ class Client:
         self._given_up += 1
         if self._given_up >= _MAX_IN_A_ROW:
             raise WorkFailedError(
-                f"script: the server at {self.server.base_url} gives nothing but errors (last: {reason});"
-                " mend it and run build again, nothing that was answered is asked again"
+                f"{self.server.where} gives nothing but errors (last: {reason});"
+                f" mend it and run {self.server.command} again, nothing that was answered is asked again"
             )
 
     async def _is_there(self) -> bool:

@@ -27,6 +27,7 @@ from pipeline.dag import Dag, build_dag
 from pipeline.grid import Grid
 from pipeline.inspect import read_documents
 from pipeline.join import by_dialogue, join_rows
+from pipeline.publish.counts import count_turns
 from pipeline.publish.croissant import croissant
 from pipeline.publish.index import write_index
 from pipeline.select import load_statistics, verdicts
@@ -35,7 +36,7 @@ from pipeline.topup import with_topup
 from pipeline.verdict import KEPT, VERDICTS
 from pipeline.verify import check_current
 
-FORMAT = 2
+FORMAT = 3
 _LATER = ("release.json", "checksums.sha256")
 _LICENCES = (
     "apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "mit",
@@ -101,6 +102,8 @@ def _warning(dag: Dag) -> str:
         return f"recordings of {', '.join(closed)} may not be passed on"
     if dag.closed_voices:
         return f"speech in the voice {dag.closed_voices[0]} may not be passed on"
+    if dag.closed_events:
+        return f"recorded sound events of {', '.join(dag.closed_events)} may not be passed on"
     return "" if dag.publishable else "its speech is made by a test engine"
 
 
@@ -122,8 +125,9 @@ def _fill(folder: Path, grid: Grid, run: Path, shards: Path, terms: Terms, warni
             write_index(shards, split, names, path)
             indices.append((f"index/{split}.parquet", sha256(path), path.stat().st_size))
     shutil.copyfile(run / "run.yaml", folder / "run.yaml")
-    write_atomic(folder / "statistics.json", canonical_json(statistics))
-    facts = _facts(grid, shards, dataset, statistics, terms, warning)
+    counts = count_turns(folder / path for path, _, _ in indices)
+    write_atomic(folder / "statistics.json", canonical_json({**statistics, "published": counts}))
+    facts = _facts(grid, shards, dataset, {**statistics, "published": counts}, terms, warning)
     write_atomic(folder / "README.md", _card().render(facts).encode())
     document = croissant(facts, indices, dataset["shards"])
     write_atomic(folder / "croissant.json", (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
@@ -144,7 +148,7 @@ def _facts(
     grid: Grid, shards: Path, dataset: Mapping[str, Any], statistics: Mapping[str, Any], terms: Terms, warning: str
 ) -> dict[str, Any]:
     """Everything that the card and the Croissant document say."""
-    dag = grid.dag
+    dag, published = grid.dag, statistics["published"]
     verdict = {name: statistics["verdict"].get(name, 0) for name in VERDICTS}
     real = statistics["source"].get("real", {}).get(KEPT, 0)
     speech = (
@@ -170,7 +174,7 @@ def _facts(
         "citation": terms.citation or entry,
         "description": description,
         "url": "https://arxiv.org/abs/2508.09600",
-        "languages": sorted({dag.manifest.language, *(_languages(shards, dataset))}),
+        "languages": sorted({*published["reply_language"], *published["query_language"]}),
         "size_category": next((name for most, name in _SIZES if dataset["rows"] < most), "n>1M"),
         "data_files": [(split, item["shards"]) for split, item in splits if item["rows"]],
         "splits": [(split, item["rows"], len(item["shards"])) for split, item in splits],
@@ -187,7 +191,8 @@ def _facts(
         ],
         "voices": ", ".join(dataset["licences"]["voices"]),
         "corpora": [
-            (about.name, about.licence, about.consent, about.recordings) for about in dag.planner.real.abouts.values()
+            (about.name, about.licence, about.consent, published["corpus"].get(about.name, 0), about.recordings)
+            for about in dag.planner.real.abouts.values()
         ],
         "labels": [
             (task, label, counts.get(KEPT, 0), sum(counts.values()))
@@ -219,16 +224,6 @@ def _responsible(dag: Dag, real: bool) -> dict[str, str]:
         "dataUseCases": "Training and evaluation of spoken-dialogue models; not for identifying people.",
         "personalSensitiveInformation": people,
     }
-
-
-def _languages(shards: Path, dataset: Mapping[str, Any]) -> set[str]:
-    """Languages of the queries, from the first dialogue of each shard."""
-    found = set()
-    for shard in dataset["shards"]:
-        for document in read_documents(shards / shard["name"]):
-            found.add(document["query_language"])
-            break
-    return found
 
 
 def _examples(shards: Path, dataset: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from conftest import CHAOS, calls, tree
 from corpora import kept, people, take_in
+from huggingface_hub import DatasetCard
 
 from manifests.errors import UserError
 from manifests.ledger import Ledger
 from manifests.run import load_run
 from pipeline.build import BuildResult, build
+from pipeline.publish.release import Terms, make_release
 from pipeline.replay import replay
 from pipeline.verify import verify
 
@@ -90,6 +93,14 @@ def test_recordings_are_untouched_and_say_where_they_are_from(
     dataset = json.loads((result.shards / "dataset.json").read_text())
     assert dataset["licences"]["corpora"] == {"mine": "CC BY-NC 4.0"}
     assert dataset["publishable"] is False
+    release = make_release(tmp_path / "out", Terms("CC0-1.0", anyway=True))
+    card = DatasetCard.load(release / "README.md")
+    assert set(card.data.to_dict()["language"]) == {"de", "en"}
+    about = yaml.safe_load((corpus / "corpus.yaml").read_text())
+    assert about["recordings"] > len(real)
+    assert f"| mine | CC BY-NC 4.0 | signed in 2024 | {len(real)} | {about['recordings']} |" in card.text
+    published = json.loads((release / "statistics.json").read_text())["published"]
+    assert (published["dialogues"], published["corpus"]) == (len(documents), {"mine": len(real)})
 
 
 def test_replies_name_the_cue_and_fit_any_words(tone_yaml: Callable[..., Path], tmp_path: Path, corpus: Path) -> None:

@@ -18,6 +18,7 @@ from conftest import ECHAT, ROOT, echat, merged, tree
 from manifests.errors import UserError
 from manifests.run import load_run
 from pipeline.build import build
+from pipeline.inspect import read_documents
 from pipeline.publish.release import Terms, _markdown, make_release
 from pipeline.publish.upload import upload, verify_remote
 from pipeline.verify import verify
@@ -91,11 +92,32 @@ def test_croissant_is_valid_and_its_records_iterate(release):
     croissant = pytest.importorskip("mlcroissant")
     dataset = croissant.Dataset(jsonld=release / "croissant.json")
     assert not dataset.metadata.ctx.issues.errors
-    records = list(dataset.records("test"))
-    assert len(records) == 4
-    assert records[0]["test/query_text"]
+    sizes = {split: len(list(dataset.records(split))) for split in ("train", "validation", "test")}
+    assert sizes == {"train": 27, "validation": 9, "test": 4}
+    texts = {row["test/query_text"].decode() for row in dataset.records("test")}
+    own = {document["turns"][0]["query"]["text"] for document in read_documents(release / "test-1turn-00000.tar")}
+    assert texts == own
     document = json.loads((release / "croissant.json").read_text())
     assert document["rai:dataBiases"]
+
+
+def test_statistics_are_those_of_the_selection_and_of_what_is_published(release):
+    statistics = json.loads((release / "statistics.json").read_text())
+    dataset = json.loads((release / "dataset.json").read_text())
+    published = statistics["published"]
+    assert statistics["verdict"] == {"kept": 40}
+    assert published["dialogues"] == published["turns"] == 40
+    assert published["split"] == {name: item["rows"] for name, item in dataset["splits"].items()}
+    seconds = published["query_seconds"]["sum"] + published["reply_seconds"]["sum"]
+    assert seconds == pytest.approx(dataset["seconds"], abs=0.01)
+    assert sum(published["emotion"].values()) == 40
+
+
+def test_pandas_reads_the_index(release):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.concat(map(pandas.read_parquet, sorted((release / "index").glob("*.parquet"))))
+    assert len(frame) == frame["id"].nunique() == 40
+    assert set(frame["split"]) == {"train", "validation", "test"}
 
 
 def test_the_card_has_the_header_that_a_hub_reads(release):

@@ -14,11 +14,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import CHAOS
+from osum_reader import read_shards
 
 from manifests.run import load_run
 from model.datasets import ShardDataset
 from pipeline.audio import decode_flac
 from pipeline.build import build
+from pipeline.export.base import Request
+from pipeline.export.write import export
 from pipeline.verify import verify
 
 RUN = {
@@ -84,6 +87,26 @@ def test_dialogues_of_several_turns_are_kept_whole(made: Any, tmp_path: Path) ->
             assert len(tokens) == turn["reply"]["num_tokens"]
     changed = [d for _, d, _ in found if len({str(turn["query"]["requested"]) for turn in d["turns"]}) > 1]
     assert changed, "the cues of some voice change from turn to turn"
+
+
+def test_exports_have_the_turns_before_as_history(made: Any, tmp_path: Path) -> None:
+    export(Request(tmp_path / "out", tmp_path / "osum", "osum-shard"))
+    documents = {document["id"]: document for _, document, _ in samples(made.shards)}
+    found = {
+        sample.key: sample
+        for split in ("train", "validation")
+        for sample in read_shards(tmp_path / "osum" / split / "shards_list.txt", tmp_path / "osum")
+    }
+    assert found.keys() == documents.keys()
+    assert {len(sample.history) for sample in found.values()} == {0, 1, 2}
+    for name, sample in found.items():
+        sample.check()
+        *before, last = documents[name]["turns"]
+        assert sample.txt == last["reply"]["text"]
+        assert [text for _, text in sample.history] == [turn["reply"]["text"] for turn in before]
+        assert len(sample.extra["speech_token"]) == last["reply"]["num_tokens"]
+        for number, turn in enumerate(before, 1):
+            assert len(sample.extra[f"speech_token_{number}"]) == turn["reply"]["num_tokens"]
 
 
 def test_the_training_reader_sees_every_turn_with_those_before(made: Any) -> None:

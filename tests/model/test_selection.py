@@ -11,7 +11,7 @@ from manifests.errors import UserError
 from model.loader import Loader, LoaderConfig
 from model.recipe import DataRecipe
 from model.sample import Sample
-from model.selection import SelectedDataset
+from model.selection import MOST_OFTEN, BalancedDataset, SelectedDataset
 
 
 class Described(Dialogues):
@@ -78,6 +78,19 @@ def test_batches_of_items_are_full_and_leave_nobody_out_for_good() -> None:
     assert [len(batch) for batch in plan] == [50, 50]
     seen = {item for epoch in range(8) for batch in loader.plan(epoch) for item in batch.tolist()}
     assert seen == set(range(120))
+
+
+def test_rarer_labels_are_shown_as_often_within_limits() -> None:
+    rare = [sample for sample in DATA.samples if sample.current.label("emotion") == "happy"][:10]
+    rarest = [sample for sample in DATA.samples if sample.current.label("emotion") == "fear"][:2]
+    often = [sample for sample in DATA.samples if sample.current.label("emotion") == "angry"][:25]
+    data = BalancedDataset(Described([*rare, *rarest, *often]), "emotion")
+    shown = [data.load(item).current.label("emotion") for item in range(len(data))]
+    assert {name: shown.count(name) for name in set(shown)} == {"happy": 25, "angry": 25, "fear": 2 * MOST_OFTEN}
+    assert {data.load(item).id for item in range(len(data))} == {s.id for s in (*rare, *rarest, *often)}
+    assert len(data.lengths.frames) == len(data)
+    with pytest.raises(UserError, match=r"data\.balance: the items have 0 labels of age"):
+        BalancedDataset(DATA, "age")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from model.assemble import Assembler
 from model.datasets import Lengths
 from model.echat import EChat, ModelConfig, qwen2
 from model.encoder import EncoderConfig
+from model.phases import Limits
 from model.sample import Sample, Turn
 from model.text import TextTokenizer
 
@@ -49,6 +50,8 @@ def assembler(model: EChat) -> Assembler:
     return Assembler(tokenizer(), model.vocabulary)
 
 
+SHORT = partial(Limits, think_tokens=30, text_tokens=20, speech_tokens=40)
+"""Bounds of replies in place of `Limits`: random weights never end by themselves."""
 EMOTIONS = ("happy", "sad", "angry", "fear")
 
 
