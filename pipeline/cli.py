@@ -259,3 +259,7 @@ def main() -> None:
     """Entry point of the console script."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,7 @@ from typing import Any
 from manifests.errors import UserError
 from manifests.files import write_atomic, writing
 from model.ablation.verdict import BESIDE, HELPS, HURTS, NOTHING
+from model.ablation.verdict import told as told_p
 from pipeline.report.ablation_gather import Trained, matrix_of, trained
 from pipeline.report.ablation_plots import factors, learning, levels, scatter
 from pipeline.report.ablation_rows import Suspect, suspects
@@ -67,7 +68,7 @@ def _values(folder: Path, found: Mapping[str, Any], store: Inline) -> tuple[dict
     values = {
         "title": f"Ablation {found['name']}",
         "about": f"{len(others):,} variants against {found['baseline']}, {found['seeds']} seeds of each; intervals tell"
-                 f" what other seeds and another {found['units']} of evaluation would change",
+                 f" what other seeds and other {found['units']}s would change",
         "footer": "Written by echat report. Intervals are 95 %, over seeds and evaluation together; p-values of a"
                   " metric are corrected for the number of variants (Holm).",
         "skip": ("verdicts", "the verdicts"), "media": "data:",
@@ -154,7 +155,7 @@ def _tables(found: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[st
                 name, _size(numbers, "-") if "value" in numbers else "none",
                 *(f"{known[kind]:.3f}" if kind in known else "" for kind in BESIDE),
                 f"{change['value']:+.3f}" if "value" in change else "",
-                f"{change['p_corrected']:.3f}" if "p_corrected" in change else "", change["word"],
+                told_p(change["p_corrected"]) if "p_corrected" in change else "", change["word"],
                 str(numbers.get("seeds", "")),
             ))  # fmt: skip
         yield f"{told['metric']}: {meaning(told)}; {told['items']:,} items", headers, rows
