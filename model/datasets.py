@@ -130,6 +130,12 @@ class ShardDataset:
             "recording": document.get("recording", ""), **{family: query["requested"][family] for family in CUES},
         }  # fmt: skip
 
+    def recording(self, item: int) -> bytes:
+        """The encoded audio of an item's query."""
+        member, last = self._items[item].tolist()
+        shard, _, first, *_ = self._members[member].tolist()
+        return self._read(shard, *self._places[first + 2 * last].tolist())
+
     def document(self, item: int) -> bytes:
         """The JSON of an item's dialogue."""
         shard, _, _, offset, size = self._members[self._items[item][0]].tolist()
@@ -245,10 +251,14 @@ class CorpusDataset:
         file, speaker, _, labels = self.rows[item]
         return {"id": file, "speaker": speaker, "source": "real", **labels}
 
+    def recording(self, item: int) -> bytes:
+        """The encoded audio of an item."""
+        return (self.folder / self.rows[item][0]).read_bytes()
+
     def load(self, item: int, audio: bool = True) -> Sample:
         """See `Dataset.load`."""
         file, speaker, text, labels = self.rows[item]
-        mel = mel_of((self.folder / file).read_bytes()) if audio else None
+        mel = mel_of(self.recording(item)) if audio else None
         frames = mel.shape[0] if mel is not None else int(self.lengths.frames[item])
         return Sample(file, (Turn(query_text=text, labels=labels, frames=frames, mel=mel),), speaker, "real")
 

@@ -82,16 +82,19 @@ def run_ablation(ablation: Any, file: Path, out: Path, only_plan: bool, quiet: b
 
 def show_found(found: dict[str, Any]) -> None:
     """Tables of what an ablation found, in the order of its manifest."""
+    from model.ablation.verdict import BESIDE
+
     names = [variant["name"] for variant in found["variants"]]
     for told in found["metrics"]:
         rows = []
         for name in names:
             numbers, change = told["variants"][name], told["differences"].get(name, {"word": "baseline"})
             mean = "{value:.3f} [{low:.3f}, {high:.3f}]".format(**numbers) if "value" in numbers else "-"
+            beside = [f"{numbers['baselines'][kind]:.3f}" if kind in numbers["baselines"] else "" for kind in BESIDE]
             size = f"{change['value']:+.3f}" if "value" in change else ""
             p = f"{change['p_corrected']:.3f}" if "p_corrected" in change else ""
-            rows.append((name, mean, size, p, change["word"]))
-        show_table(told["metric"], ["variant", "mean [95 %]", "change", "p (Holm)", "verdict"], rows)
+            rows.append((name, mean, *beside, size, p, change["word"]))
+        show_table(told["metric"], ["variant", "mean [95 %]", *BESIDE, "change", "p (Holm)", "verdict"], rows)
         for name in names:
             if name in told["differences"]:
                 show(f"{name}: {told['differences'][name]['sentence']}")

@@ -15,6 +15,7 @@ from model.ablation.design import Ablation
 from model.ablation.job import MAP, Job, done, read_lines
 from model.ablation.stats import Estimate, Items, contrast, estimate, holm, slope
 from model.ablation.verdict import lower_is_better, trend, verdict
+from model.evaluate.summary import baselines_of
 
 _OF_CORRECT = (".uar", ".accuracy")
 
@@ -87,7 +88,10 @@ def analyse(
     for metric in ablation.metrics:
         where, name = ablation.metric_place(metric)
         scores = Scores(name, where, jobs, out, ablation.units)
-        metrics.append({"metric": metric, "set": where, **_of_metric(ablation, scores, name)})
+        told = _of_metric(ablation, scores, name)
+        for variant, of_seeds in jobs.items():
+            told["variants"][variant]["baselines"] = _baselines(name, where, of_seeds, out)
+        metrics.append({"metric": metric, "set": where, **told})
     return {
         "name": ablation.name, "baseline": ablation.baseline, "seeds": ablation.seeds, "units": ablation.units,
         "variants": [
@@ -131,6 +135,21 @@ def _of_metric(ablation: Ablation, scores: Scores, metric: str) -> dict[str, Any
     }  # fmt: skip
 
 
+def _baselines(metric: str, where: str, jobs: Sequence[Job], out: Path) -> dict[str, float]:
+    """What the metric would be by chance (`majority`, `shuffled`) and of silence, means over the seeds."""
+    name = metric.removesuffix(".accuracy") + ".correct" if metric.endswith(".accuracy") else metric
+    found = [
+        baselines_of(
+            name,
+            read_lines(job.folder(out) / f"items-{where}.jsonl"),
+            {"silence": read_lines(job.folder(out) / f"silence-{where}.jsonl")},
+        )
+        for job in jobs
+        if done(job, out) is not None
+    ]
+    return {kind: float(np.mean([of_seed[kind] for of_seed in found])) for kind in (found[0] if found else ())}
+
+
 def _numbers(value: Estimate) -> dict[str, Any]:
     low, high = value.interval()
     return {"value": value.value, "low": low, "high": high, "error": value.error, "p": value.p, "seeds": value.seeds}
@@ -146,7 +165,9 @@ def _map(ablation: Ablation, jobs: Mapping[str, Sequence[Job]], out: Path) -> di
     folders = [job.folder(out) for job in jobs[ablation.map.variant] if done(job, out) is not None]
     rows = datamap.joined([read_lines(folder / MAP) for folder in folders])
     found = datamap.precision(rows)
+    data = jobs[ablation.map.variant][0].spec["train"]["data"]
     return {
+        "data": {name: data[name] for name in ("corpus", "shards", "split")},
         "variant": ablation.map.variant, "rows": rows[: ablation.map.rows], "of": len(rows),
         "points": [[round(row["confidence"], 4), round(row["spread"], 4), "truth" in row] for row in rows],
         "planted": None if found is None else dict(zip(("k", "precision", "chance"), found, strict=True)),

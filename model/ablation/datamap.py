@@ -24,7 +24,8 @@ def looks_of(checkpoints: Path, data: Described, families: Sequence[str]) -> Ite
         `{"item", "family", "label", "looks"}`, the means over the looks of the label's probability (`confidence`), its
         lead over the likeliest other label (`margin`), that lead above the mean of the rows with the same label
         (`score`: labels that are learned late are no worse for it) and the negative log-likelihood (`loss`), the
-        deviation of `confidence` (`spread`), and `truth` where a wrong label was planted.
+        deviation of `confidence` (`spread`), the mean probability of every label (`odds`), and `truth` where a wrong
+        label was planted.
     """
     from model.evaluate.items import evaluate_items
     from model.setup import load_model
@@ -32,9 +33,16 @@ def looks_of(checkpoints: Path, data: Described, families: Sequence[str]) -> Ite
     folders = sorted(path for path in checkpoints.glob("step-*") if path.is_dir())
     abouts = [data.about(item) for item in range(len(data))]
     looks: list[np.ndarray] = []
+    odds: list[list[dict[str, float]]] = [[{} for _ in families] for _ in abouts]  # sums over the looks
     for folder in folders:
         model, text = load_model(folder)
-        looks.append(np.array([_agreement(record, families) for record in evaluate_items(model, text, data, families)]))
+        agreed = []
+        for record, sums in zip(evaluate_items(model, text, data, families), odds, strict=True):
+            agreed.append(_agreement(record, families))
+            for family, of_labels in zip(families, sums, strict=True):
+                for label, value in record["odds"].get(family, {}).items():
+                    of_labels[label] = of_labels.get(label, 0.0) + value
+        looks.append(np.array(agreed))
     agreed_LIFA = np.stack(looks)  # looks, items, families, and (own, likeliest other, loss)
     planted = data.wrong if isinstance(data, SelectedDataset) else {}
     for number, family in enumerate(families):
@@ -56,6 +64,7 @@ def looks_of(checkpoints: Path, data: Described, families: Sequence[str]) -> Ite
             yield {
                 "item": about["id"], "family": family, "label": about[family], "looks": len(folders),
                 **{name: round(float(value), 6) for name, value in means.items()},
+                "odds": {name: round(value / len(folders), 6) for name, value in odds[item][number].items()},
                 **({"truth": truth} if truth else {}),
             }  # fmt: skip
 
@@ -77,18 +86,24 @@ def _agreement(record: Mapping[str, Any], families: Sequence[str]) -> list[tuple
 def joined(maps: Sequence[Iterable[Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """The maps of several seeds as one, by row: means over the seeds in whose training it stood; likeliest wrong first.
 
+    `believed` is the label that the models found likeliest.
     A row's label may differ from seed to seed where wrong labels were planted; each is a row of its own.
     """
     found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for rows in maps:
         for row in rows:
             found.setdefault((row["family"], row["item"], row["label"]), []).append(row)
-    means = [{**rows[0], **_means(rows), "seeds": len(rows)} for rows in found.values()]
+    means = [{**rows[0], **_means(rows), **_believed(rows), "seeds": len(rows)} for rows in found.values()]
     return sorted(means, key=lambda row: (row["score"], row["item"]))
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in _MEANS}
+
+
+def _believed(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    odds = {label: float(np.mean([row["odds"][label] for row in rows])) for label in rows[0]["odds"]}
+    return {"odds": odds, "believed": max(odds, key=lambda label: odds[label])}
 
 
 def precision(rows: Sequence[Mapping[str, Any]]) -> tuple[int, float, float] | None:

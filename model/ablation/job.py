@@ -68,11 +68,15 @@ def job_of(train: TrainManifest, sets: Mapping[str, EvalSet], looks: MapConfig |
     return Job(content_hash(fixed), spec)
 
 
+_CODE = ("*.py", "data/*", "evaluate/items.py", "evaluate/replies.py", "ablation/job.py", "ablation/datamap.py")
+
+
 @lru_cache(maxsize=1)
 def code_hash() -> str:
-    """Of the sources of the model: results of another version are not taken for this one's."""
+    """Of the sources that train and judge: results of another version are not taken for this one's."""
+    folder = Path(__file__).parents[1]
     digest = new_sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+    for path in sorted(path for pattern in _CODE for path in folder.glob(pattern) if path.is_file()):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

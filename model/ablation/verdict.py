@@ -9,6 +9,8 @@ from typing import Any
 from model.ablation.stats import ALPHA, Estimate
 
 HELPS, HURTS, NOTHING = "helps", "hurts", "no evidence"
+BESIDE = ("majority", "shuffled", "silence")
+"""Baselines beside every mean: the commonest label, the answers against shuffled labels, silence for audio."""
 _LOWER_IS_BETTER = (".nll", ".wer")
 _ENOUGH = 20.0  # times the data: beyond it nobody would go on
 

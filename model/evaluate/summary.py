@@ -106,6 +106,19 @@ def summarise(records: Iterable[Record], baselines: Mapping[str, Iterable[Record
     return [_group(name, rows, table, others) for name, rows in table.groups.items() if _is_telling(name, table)]
 
 
+def baselines_of(metric: str, records: Iterable[Record], others: Mapping[str, Iterable[Record]]) -> dict[str, float]:
+    """What one metric of all items stands beside; as `summarise` has it, without the work of intervals."""
+    table = Table.of(records)
+    every = np.ones(len(table.places), bool)
+    for name, column in table.columns.items():
+        for measured in _measures(name, column, every):
+            if measured.name == metric:
+                return measured.baselines(
+                    measured.paired({name: Table.of(of_one) for name, of_one in others.items()}, table)
+                )
+    return {}
+
+
 def _is_telling(group: str, table: Table) -> bool:
     """A group of all items, or of none of our tasks, tells nothing beside `all`."""
     if group == "all":
@@ -178,19 +191,27 @@ class Measured:
         once = np.ones(len(self.rows))
         value = float(self.value(self.values, once))
         low, high = interval(lambda counts: self.value(self.values, counts), len(self.rows))
-        baselines, gains = self._chance(), {}
-        for name, other in others.items():
-            values = self._paired(other, table)
-            if values is not None:
-                baselines[name] = float(self.value(values, once))
-                gain = self.values - values
-                bounds = interval(lambda counts, gain=gain: self.value(gain, counts), len(self.rows))
-                gains[name] = [_short(item) for item in (float(self.value(gain, once)), *bounds)]
+        paired, gains = self.paired(others, table), {}
+        baselines = {name: _short(number) for name, number in self.baselines(paired).items()}
+        for name, values in paired.items():
+            gain = self.values - values
+            bounds = interval(lambda counts, gain=gain: self.value(gain, counts), len(self.rows))
+            gains[name] = [_short(item) for item in (float(self.value(gain, once)), *bounds)]
         return {
             "value": _short(value), "low": _short(low), "high": _short(high), "items": len(self.rows),
             "weight": _short(float(self.weights.sum())), "classes": int(self.classes.max()) + 1 if len(self.classes)
-            else 0, "baselines": {name: _short(number) for name, number in baselines.items()}, "gain": gains,
+            else 0, "baselines": baselines, "gain": gains,
         }  # fmt: skip
+
+    def baselines(self, paired: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """The metric by chance (`majority`, `shuffled`) where it compares labels, and of other values (items,)."""
+        once = np.ones(len(self.rows))
+        return self._chance() | {name: float(self.value(values, once)) for name, values in paired.items()}
+
+    def paired(self, others: Mapping[str, Table], table: Table) -> dict[str, np.ndarray]:
+        """The values of the same items in other records, where all of them have one."""
+        found = {name: self._paired(other, table) for name, other in others.items()}
+        return {name: values for name, values in found.items() if values is not None}
 
     def _paired(self, other: Table, table: Table) -> np.ndarray | None:
         """The values of the same items in other records; None if any has none."""

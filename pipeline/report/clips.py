@@ -21,6 +21,7 @@ from pipeline.audio import decode_flac
 from pipeline.grid import Grid
 from pipeline.join import by_dialogue, join_rows
 from pipeline.report.gather import Pick
+from pipeline.report.ogg import with_serial
 from pipeline.sample import sample_columns
 from pipeline.summary import label_of
 
@@ -249,7 +250,7 @@ def waveform(samples: np.ndarray) -> str:
 
 
 def opus(samples: np.ndarray, rate: int) -> bytes:
-    """A clip as Ogg Opus, at the next rate that Opus knows; the level is left alone.
+    """A clip as Ogg Opus, at the next rate that Opus knows; the level is left alone, and equal clips give equal bytes.
 
     Args:
         samples: Mono, (samples,), -1 to 1.
@@ -263,4 +264,4 @@ def opus(samples: np.ndarray, rate: int) -> bytes:
         samples = soxr.resample(samples, rate, target)
     buffer = io.BytesIO()
     soundfile.write(buffer, np.clip(samples, -1, 1), target, format="OGG", subtype="OPUS", compression_level=0.9)
-    return buffer.getvalue()
+    return with_serial(buffer.getvalue())

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,12 +17,12 @@ from pipeline.report.clips import Card, Files, Inline, Store, cards
 from pipeline.report.figures import clusters, matrices, project, review_figures, speakers, stage_figures
 from pipeline.report.gather import NUM_BINS, Gathered, Histogram, Pick, by, gather
 from pipeline.report.plots import bars, histogram
+from pipeline.report.render import Written, render
 from pipeline.select import load_statistics
 from pipeline.topup import shortages
 from pipeline.verdict import KEPT, VERDICTS
 from pipeline.verify import open_finished
 
-_PAGE = Path(__file__).parent / "page"
 _MARK = ".echat-report"
 _SPLIT_ROWS = 200
 """Dialogues on one page of the folder form."""
@@ -52,16 +49,6 @@ class Request:
     full: bool = False
     dialogues: int = 0
     price: float | None = None
-
-
-@dataclass(frozen=True)
-class Written:
-    """What was written: the page to open, dialogues shown, clips that did not fit, bytes."""
-
-    page: Path
-    shown: int
-    silent: int
-    size: int
 
 
 def write_report(request: Request) -> Written:
@@ -227,16 +214,6 @@ def _disk(run: Path) -> int:
     )
 
 
-@cache
-def _template() -> Any:
-    import jinja2
-
-    env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_PAGE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    return env.get_template("page.html.j2")
-
-
 def _render(
     grid: Grid,
     shown: Sequence[Card],
@@ -246,35 +223,21 @@ def _render(
     store: Store,
     links: Sequence[tuple[str, str]] = (),
 ) -> bytes:
-    from markupsafe import Markup
-
     manifest = grid.dag.manifest
-    style, script = ((_PAGE / name).read_text() for name in ("page.css", "page.js"))
     names = ("verdict", "task", "label", "split", "source")
-    filters = [(name, sorted({getattr(card, name) for card in shown})) for name in names]
     engines = ", ".join(dict.fromkeys(e.revision() for stage in grid.dag.stages for e in stage.engines))
-    return (
-        _template()
-        .render(
-            title=f"Run {manifest.name}",
-            about=f"language {manifest.language}, seed {manifest.seed}; {len(grid.records):,} parts",
-            style=Markup(style),  # of this package, not of the data
-            script=Markup(script),
-            style_hash=_hash(style),
-            script_hash=_hash(script),
-            media=media,
-            address=store.address,
-            overview=overview,
-            links=links,
-            samples_note=note,
-            filters=filters,
-            cards=shown,
-            footer=f"Synthetic speech, except where the source is real. Engines: {engines}.",
-        )
-        .encode()
+    return render(
+        "page.html.j2",
+        ("page.js", "sound.js"),
+        title=f"Run {manifest.name}",
+        about=f"language {manifest.language}, seed {manifest.seed}; {len(grid.records):,} parts",
+        skip=("samples", "the samples"),
+        media=media,
+        address=store.address,
+        overview=overview,
+        links=links,
+        samples_note=note,
+        filters=[(name, sorted({getattr(card, name) for card in shown})) for name in names],
+        cards=shown,
+        footer=f"Synthetic speech, except where the source is real. Engines: {engines}.",
     )
-
-
-def _hash(text: str) -> str:
-    """Of an inline element's content, as a content security policy names it."""
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -46,6 +46,7 @@ def test_items_are_what_the_shards_hold(shards: Path) -> None:
         assert (current.think_tag, current.think_text) == (turn["think_tag"], turn["think_text"])
         assert current.label("emotion") == turn["query"]["requested"]["emotion"]
         assert np.array_equal(current.mel, mel_of(sample["0.query.flac"]))
+        assert data.recording(item) == sample["0.query.flac"]
         assert len(current.reply_tokens) == turn["reply"]["num_tokens"] == data.lengths.tokens[item]
         assert abs(current.frames - data.lengths.frames[item]) <= 1
         bare = data.load(item, audio=False)

@@ -18,9 +18,5 @@
   form.addEventListener("input", apply);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(apply));
-  // One sound at a time.
-  document.addEventListener("play", (event) => {
-    for (const audio of document.querySelectorAll("audio")) if (audio !== event.target) audio.pause();
-  }, true);
   apply();
 })();
