@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 def manifest(**changes: Any) -> dict[str, Any]:
     stage = {
-        "name": "understanding", "steps": 36, "tasks": {"understand": 1}, "wanted": ["emotion"], "warmup": 10,
+        "name": "understanding", "steps": 60, "tasks": {"understand": 1}, "wanted": ["emotion"], "warmup": 10,
         "augment": False,
     }  # fmt: skip
     return {
@@ -37,9 +37,9 @@ def manifest(**changes: Any) -> dict[str, Any]:
         "metrics": ["emotion.nll", "emotion.uar"],
         "variants": {
             "clean": {}, "again": {"copy": 1},
-            "noisy": {"data": {"corrupt": {"emotion": 0.25}, "seed": 5}, "about": "one of four labels is wrong"},
+            "noisy": {"data": {"corrupt": {"emotion": 0.35}, "seed": 5}, "about": "a third of the labels is wrong"},
         },
-        "trends": {"noise": {"levels": {"clean": 0, "noisy": 0.25}}},
+        "trends": {"noise": {"levels": {"clean": 0, "noisy": 0.35}}},
         "map": {"variant": "noisy", "checkpoints": 3},
         **changes,
     }  # fmt: skip
@@ -81,7 +81,7 @@ def test_wrong_labels_hurt_and_a_copy_does_not(found: dict[str, Any]) -> None:
 def test_planted_labels_are_listed_first(found: dict[str, Any]) -> None:
     planted = found["map"]["planted"]
     assert planted["k"] == sum(wrong for *_, wrong in found["map"]["points"]) > 10
-    assert planted["precision"] > 2 * planted["chance"]
+    assert planted["precision"] > 1.6 * planted["chance"]
     assert all(set(row) >= {"item", "label", "confidence", "margin", "spread"} for row in found["map"]["rows"])
 
 
@@ -106,25 +106,30 @@ def test_equal_variants_train_once(place: Path) -> None:
     assert (plan["jobs"], plan["done"]) == (3, 3), "the clean trainings of the other ablation are taken"
 
 
-def test_killed_anywhere_it_ends_with_the_same_table(place: Path, found: dict[str, Any]) -> None:
-    values = manifest(workers={"count": 2})
-    (place / "ray.yaml").write_text(yaml.safe_dump(values))
+def test_killed_anywhere_it_ends_with_the_same_table(place: Path) -> None:
+    values = manifest(seeds=2, map=None)
+    del values["variants"]["again"]
+    values["train"]["stages"][0]["steps"] = 20
+    (place / "inline.yaml").write_text(yaml.safe_dump(values))
+    (place / "ray.yaml").write_text(yaml.safe_dump({**values, "workers": {"count": 1}}))
+    quiet = ablate(place / "inline.yaml", "--out", place / "left-alone", "--quiet", "--json")
+    assert quiet.exit_code == 0, quiet.output
     command = [str(ECHAT), "ablate", "ray.yaml", "--out", "killed"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=place, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
     jobs = place / "killed" / "jobs"
     deadline = time.monotonic() + 240
-    while len(list(jobs.glob("*/result.json"))) < 2 and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.1)
+    while not list(jobs.glob("*/result.json")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     first = {path: path.stat().st_mtime_ns for path in jobs.glob("*/result.json")}
-    assert len(first) >= 2, "it was killed after a job or two"
+    assert 1 <= len(first) < 4, "it was killed after a job or two"
     again = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=400)
     assert again.returncode == 0, again.stderr
     assert {path: path.stat().st_mtime_ns for path in first} == first, "what was finished is not repeated"
     killed = json.loads((place / "killed" / "ablation.json").read_bytes())
-    assert killed["metrics"] == found["metrics"]
+    assert killed["metrics"] == json.loads(quiet.stdout)["metrics"]
 
 
 def test_a_failing_training_leaves_the_others(place: Path, found: dict[str, Any]) -> None:
@@ -150,7 +155,7 @@ def test_a_failing_training_leaves_the_others(place: Path, found: dict[str, Any]
         ({"metrics": ["emotion"]}, "is no metric"),
         ({"metrics": ["other/emotion.uar"]}, "write SET/METRIC"),
         ({"variants": {"clean": {}, "long": {"stages": [{"name": "a", "steps": 31, "tasks": {"understand": 1}}]}}},
-         "trains 31 steps of 12 items, clean 36"),
+         "trains 31 steps of 12 items, clean 60"),
         ({"variants": {"clean": {}, "odd": {"data": {"colour": 1}}}}, "variants.odd.data.colour"),
         ({"variants": {"clean": {}, "cut": {"select": {"query_wer_max": 0.1}}}}, "run folder"),
     ],
