@@ -219,12 +219,20 @@ class CorpusDataset:
         self.rows: list[tuple[str, str, str, dict[str, str]]] = []
         self.left_out = 0
         self._lengths: Lengths | None = None
-        for row in rows:
+        known: dict[str, int] = {}
+        for number, row in enumerate(rows, start=2):
+            file = (row.get("file") or "").strip()
+            if not file:
+                raise UserError(f"{table}: line {number}: names no file; every recording needs the column `file`")
+            if known.setdefault(file, number) != number:
+                raise UserError(
+                    f"{table}: lines {known[file]} and {number} name the same file {file}; keep one of them"
+                )
             labels = {family: _label(family, text) for family in CUES if (text := (row.get(family) or "").strip())}
             wanted = speakers is None or row.get("speaker") in speakers
             if wanted and all(labels.get(family, NONE) != NONE for family in required):
                 text = (row.get("text") or "") if texts else ""
-                self.rows.append((row["file"], row.get("speaker") or "", text, labels))
+                self.rows.append((file, row.get("speaker") or "", text, labels))
             else:
                 self.left_out += wanted
         if not self.rows:
@@ -242,7 +250,12 @@ class CorpusDataset:
     def _measure(self) -> Lengths:
         import soundfile
 
-        seconds = [soundfile.info(self.folder / file).duration for file, *_ in self.rows]
+        seconds = []
+        for file, *_ in self.rows:
+            try:
+                seconds.append(soundfile.info(self.folder / file).duration)
+            except RuntimeError as error:
+                raise UserError(f"{self.folder / 'labels.csv'}: {file} cannot be read as audio ({error})") from error
         chars = np.array([len(text.encode()) for _, _, text, _ in self.rows])
         return Lengths(np.array([frames_of(value) for value in seconds]), chars, np.zeros(len(self.rows), np.int64))
 
@@ -252,8 +265,16 @@ class CorpusDataset:
         return {"id": file, "speaker": speaker, "source": "real", **labels}
 
     def recording(self, item: int) -> bytes:
-        """The encoded audio of an item."""
-        return (self.folder / self.rows[item][0]).read_bytes()
+        """The encoded audio of an item.
+
+        Raises:
+            ValueError: It is not there.
+        """
+        path = self.folder / self.rows[item][0]
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read ({error.strerror}), though labels.csv lists it") from error
 
     def load(self, item: int, audio: bool = True) -> Sample:
         """See `Dataset.load`."""

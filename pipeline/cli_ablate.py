@@ -17,7 +17,7 @@ def ablate(
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the ablation; made, or gone on with.")],
     plan: Annotated[
-        bool, typer.Option("--plan", help="Check the design and list the trainings; train nothing.")
+        bool, typer.Option("--plan", help="Check the design, select anew where asked, list the trainings.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -45,6 +45,7 @@ def ablate(
 
 def run_ablation(ablation: Any, file: Path, out: Path, only_plan: bool, quiet: bool) -> dict[str, Any]:
     """Do an ablation and give what it found, or its plan."""
+    from manifests.errors import UserError
     from manifests.files import write_atomic
     from manifests.ids import canonical_json
     from model.ablation.analyse import analyse
@@ -55,8 +56,9 @@ def run_ablation(ablation: Any, file: Path, out: Path, only_plan: bool, quiet: b
 
     def reselect(name: str, select: Any) -> Path:
         shards = ablation.variants[name].data.get("shards") or ablation.train["data"].get("shards")
-        run_folder = Path(str(shards)).parents[1] if shards else out
-        return reselected(run_folder, select, out / "data")
+        if not shards:
+            raise UserError(f"variants.{name}.select: the base trains on a corpus; select works on the shards of a run")
+        return reselected(Path(str(shards)).parents[1], select, out / "data")
 
     with RunLock(out):
         jobs = plan(ablation, reselect)

@@ -52,6 +52,7 @@ def evaluate(
         from manifests.errors import UserError
         from model.evaluate.run import Data, write_summary
         from model.evaluate.run import evaluate as run_evaluate
+        from pipeline.lock import RunLock
 
         data = Data(shards, split, corpus, _names(speakers), suite, limit)
         if judge is not None:
@@ -60,7 +61,7 @@ def evaluate(
             load_judge(judge)  # what is wrong with it is told before the work
             if corpus is not None or replies is False:
                 raise UserError("--judge: there are no replies to judge; evaluate shards, without --no-replies")
-        with _Progress(quiet or as_json) as progress:
+        with RunLock(out), _Progress(quiet or as_json) as progress:
             head = run_evaluate(
                 checkpoint, data, out, _names(families), task, replies, baselines, batch, device, allow_overlap,
                 progress,

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from manifests.errors import UserError
-from manifests.files import write_atomic, writing
+from manifests.files import TEMPORARY, sha256, temporary, write_atomic, writing
 from manifests.ids import content_hash
 from manifests.yamlfile import load_yaml
 
@@ -40,17 +40,31 @@ def reselected(run: Path, select: Mapping[str, Any], out: Path) -> Path:
     manifest = load_yaml(run / "run.yaml")
     changed = {**(manifest.get("select") or {}), **select}
     manifest["select"] = {key: value for key, value in changed.items() if value is not None}
-    folder = out / f"{run.name}-{content_hash(manifest['select'], 8)}"
-    for name in _SHARED:
-        source, target = run / name, folder / name
-        if source.is_dir() and not target.is_dir():
-            with writing(target):
-                shutil.copytree(source, target, copy_function=_link)
+    folder = out / f"{run.name}-{_state(run, manifest)}"
+    if not folder.is_dir():
+        with writing(folder):
+            spare = temporary(folder)
+            spare.mkdir(parents=True)
+            for name in _SHARED:
+                if (run / name).is_dir():
+                    shutil.copytree(run / name, spare / name, copy_function=_link, ignore=_unfinished)
+            write_atomic(spare / "run.yaml", yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True).encode())
+            os.rename(spare, folder)
     file = folder / "run.yaml"
-    if not file.is_file():
-        write_atomic(file, yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True).encode())
     result = build(load_run(file), file, folder, quiet=True)
     return result.shards
+
+
+def _state(run: Path, manifest: Mapping[str, Any]) -> str:
+    """Of all that the new run follows from: a run that was planned, topped up or withdrawn from anew is another one."""
+    inputs = sorted(path for path in (run / "inputs").rglob("*") if path.is_file())
+    shards = run / "shards" / "current" / "dataset.json"
+    known = [(str(path.relative_to(run)), sha256(path)) for path in (*inputs, *([shards] if shards.is_file() else []))]
+    return content_hash([str(run.resolve()), manifest, known], 12)
+
+
+def _unfinished(_: str, names: list[str]) -> list[str]:
+    return [name for name in names if name.startswith(TEMPORARY)]
 
 
 def _link(source: str, target: str) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from manifests.errors import UserError
 from manifests.files import sha256
-from manifests.labels import NONE
+from manifests.labels import CUES, NONE
+from manifests.yamlfile import load_yaml
 from model.ablation.design import Ablation
 from model.ablation.job import dataset_of
+from model.checkpoint import read_about
 from model.datasets import Described
 from model.recipe import TrainManifest
 from model.setup import datasets_of
@@ -22,6 +25,8 @@ class _Seen:
 
     origin: str
     recordings: set[str]
+    named: set[str] = field(default_factory=set)
+    """Speakers of a corpus as shards call them."""
     ids: set[str] = field(default_factory=set)
     speakers: set[str] = field(default_factory=set)
     scenarios: set[str] = field(default_factory=set)
@@ -35,9 +40,17 @@ class _Seen:
             seen.ids.add(about["id"])
             seen.speakers.add(about.get("speaker", ""))
             seen.scenarios.add(about.get("scenario", ""))
+        seen.named = {f"{_name(corpus)}:{speaker}" for speaker in seen.speakers} if corpus else set()
         for names in (seen.recordings, seen.speakers, seen.scenarios):
             names -= {"", NONE}
         return seen
+
+
+def _name(corpus: Path) -> str:
+    """Of a corpus, as `echat ingest` wrote it; else that of its folder."""
+    about = corpus / "corpus.yaml"
+    document = load_yaml(about) if about.is_file() else {}
+    return str(document.get("name", corpus.name)) if isinstance(document, dict) else corpus.name
 
 
 def budget(train: TrainManifest) -> tuple[int, int, int]:
@@ -62,13 +75,14 @@ def check(ablation: Ablation, trainings: Mapping[str, TrainManifest]) -> None:
         trainings: One of each variant.
 
     Raises:
-        UserError: Unequal budgets; evaluation rows, speakers or scenarios among the training data.
+        UserError: Unequal budgets; metrics that the evaluation cannot give; evaluation rows, speakers or scenarios
+            among the training data, or that of a checkpoint that is started from.
     """
     of_base = budget(trainings[ablation.baseline])
     held_out = {name: dataset_of(value) for name, value in ablation.evaluate.items()}
-    for name, data in held_out.items():
-        if not len(data):
-            raise UserError(f"evaluate.{name}: holds no items")
+    for metric in ablation.metrics:
+        where, name = ablation.metric_place(metric)
+        _measurable(ablation, where, name, held_out[where])
     seen = {name: _Seen.of(data, ablation.evaluate[name].corpus) for name, data in held_out.items()}
     known: dict[str, _Seen] = {}
     for name, train in trainings.items():
@@ -78,14 +92,64 @@ def check(ablation: Ablation, trainings: Mapping[str, TrainManifest]) -> None:
                 f"variants.{name}: trains {own[0]} steps of {own[1]} items, {ablation.baseline} {of_base[0]} of"
                 f" {of_base[1]}: give all variants one budget, or a longer training is taken for better data"
             )
-        # Every seed draws another share, so all that can be drawn is looked at; a wrong label changes no speaker.
-        whole = train.data.model_copy(update={"corrupt": {}, "share": 1.0, "seed": 0})
-        source = whole.model_dump_json()
-        if source not in known:
-            data, _ = datasets_of(whole, train.seed)
-            known[source] = _Seen.of(data, train.data.corpus)
-        for where, held in seen.items():
-            _disjoint(name, where, known[source], held)
+        items, least = len(datasets_of(train.data, train.seed)[0]), train.batch.items or 0
+        if items < least:
+            raise UserError(f"variants.{name}: has {items} items to train on, and a batch takes {least}: keep more")
+        for recipe in (train, *_ancestors(train)):
+            # Every seed draws another share, so all that can be drawn is looked at; a wrong label changes no speaker.
+            whole = recipe.data.model_copy(update={"corrupt": {}, "share": 1.0, "seed": 0})
+            source = whole.model_dump_json()
+            if source not in known:
+                known[source] = _Seen.of(datasets_of(whole, recipe.seed)[0], recipe.data.corpus)
+            for where, held in seen.items():
+                _disjoint(name, where, known[source], held)
+
+
+_OF_REPLIES = (
+    "transcript.wer", "reply.nll", "reply.emotion", "reply.addresses_cue", "speech.nll", "speech.sane",
+    "think.well_formed", *(f"think.{family}" for family in CUES),
+)  # fmt: skip
+LEAST_SPEAKERS = 5
+
+
+def _measurable(ablation: Ablation, where: str, metric: str, data: Described) -> None:
+    """Refuse a metric that the items of a set do not give, or give too few of."""
+    held_out = ablation.evaluate[where]
+    of_cues = [f"{family}.{kind}" for family in held_out.families for kind in ("uar", "accuracy", "nll")]
+    allowed = [*of_cues, *(_OF_REPLIES if held_out.replies else ())]
+    if metric not in allowed:
+        more = "" if held_out.replies else "; those of replies need replies: true"
+        raise UserError(f"metrics: evaluate.{where} gives no {metric}: use one of {', '.join(allowed)}{more}")
+    abouts = [data.about(item) for item in range(len(data))]
+    speakers = {about.get("speaker", "") for about in abouts}
+    if ablation.units == "speaker" and len(speakers) < LEAST_SPEAKERS:
+        raise UserError(
+            f"units: evaluate.{where} has {len(speakers)} speakers, too few to tell what others would change; take"
+            f" {LEAST_SPEAKERS} or more, or units: item"
+        )
+    if metric.endswith(".uar"):
+        family = metric.removesuffix(".uar")
+        labels = Counter(about.get(family, NONE) for about in abouts)
+        rare = [f"{label} ({count})" for label, count in sorted(labels.items()) if label != NONE and count < 2]
+        if rare or not set(labels) - {NONE}:
+            raise UserError(
+                f"metrics: {metric} of evaluate.{where}: every label needs two items or more, and there are"
+                f" {', '.join(rare) or 'none'}; judge on more, or take {family}.nll"
+            )
+
+
+def _ancestors(train: TrainManifest) -> list[TrainManifest]:
+    """Trainings that the one that is started from came from, where its folder tells."""
+    found: list[TrainManifest] = []
+    checkpoint = train.model.checkpoint
+    while checkpoint is not None and checkpoint.is_dir() and len(found) < _MOST_ANCESTORS:
+        recipe = TrainManifest.model_validate(read_about(checkpoint)["recipe"])
+        found.append(recipe)
+        checkpoint = recipe.model.checkpoint
+    return found
+
+
+_MOST_ANCESTORS = 16
 
 
 def _disjoint(name: str, where: str, train: _Seen, held: _Seen) -> None:
@@ -96,6 +160,10 @@ def _disjoint(name: str, where: str, train: _Seen, held: _Seen) -> None:
             ("speakers", train.speakers, held.speakers),
             ("scenarios", train.scenarios, held.scenarios),
         ]
+    elif "shards" in (train.origin, held.origin):
+        # Shards call a corpus' speaker `CORPUS:NAME`.
+        ours, theirs = (side.speakers if side.origin == "shards" else side.named for side in (train, held))
+        sets.append(("speakers", ours, theirs))
     for kind, ours, theirs in sets:
         shared = sorted(ours & theirs)
         if shared:

@@ -13,15 +13,13 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from hashlib import sha256 as new_sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from manifests.errors import UserError
 from manifests.files import sha256, temporary, write_atomic, writing
 from manifests.ids import canonical_json, content_hash
 from model.ablation.design import EvalSet, MapConfig
+from model.contents import code_hash, fingerprint
 from model.datasets import CorpusDataset, Described, ShardDataset
 from model.metrics import METRICS
 from model.recipe import TrainManifest
@@ -54,6 +52,9 @@ def job_of(train: TrainManifest, sets: Mapping[str, EvalSet], looks: MapConfig |
     fixed = {
         "code": code_hash(),
         "train": train.model_dump(mode="json", exclude={"workers", "checkpoint", "threads"}),
+        "weights": _weights(train),
+        "packed": train.packed,
+        "gpus": train.workers.gpus,
         "data": fingerprint(source),
         "sets": {
             name: [value.model_dump(mode="json"), fingerprint(value.shards or value.corpus or source)]
@@ -68,32 +69,12 @@ def job_of(train: TrainManifest, sets: Mapping[str, EvalSet], looks: MapConfig |
     return Job(content_hash(fixed), spec)
 
 
-_CODE = ("*.py", "data/*", "evaluate/items.py", "evaluate/replies.py", "ablation/job.py", "ablation/datamap.py")
-
-
-@lru_cache(maxsize=1)
-def code_hash() -> str:
-    """Of the sources that train and judge: results of another version are not taken for this one's."""
-    folder = Path(__file__).parents[1]
-    digest = new_sha256()
-    for path in sorted(path for pattern in _CODE for path in folder.glob(pattern) if path.is_file()):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-@lru_cache(maxsize=64)
-def fingerprint(folder: Path) -> str:
-    """Of a folder of shards or of labelled recordings: its list of contents, and the sizes of the recordings.
-
-    Raises:
-        UserError: It is neither.
-    """
-    for name in ("dataset.json", "labels.csv"):
-        listed = folder / name
-        if listed.is_file():
-            sizes = [] if name == "dataset.json" else sorted((p.name, p.stat().st_size) for p in folder.iterdir())
-            return content_hash([sha256(listed), sizes])
-    raise UserError(f"{folder}: holds neither dataset.json of shards nor labels.csv of recordings; name another folder")
+def _weights(train: TrainManifest) -> list[list[str]]:
+    """Checksums of the weights that a training starts from, where they are files here; a hub's go by their name."""
+    model = train.model
+    sources = [Path(value) for value in (model.checkpoint, model.encoder, model.llm, model.tokenizer) if value]
+    files = [sorted(source.rglob("*")) if source.is_dir() else [source] for source in sources]
+    return [[sha256(path) for path in of_one if path.is_file()] for of_one in files]
 
 
 def dataset_of(held_out: EvalSet) -> Described:
@@ -168,10 +149,13 @@ def run_job(job: Job, out: Path) -> dict[str, Any]:
     return result
 
 
+_ANSWERS = ("think_tag", "think", "think_stream", "s2s", "s2s_stream")
+
+
 def _reply_task(train: TrainManifest) -> str:
     """The layout in which a model answers: the most thoughtful one that its last stage taught it."""
     taught = train.stages[-1].tasks
-    return next((task for task in ("think_tag", "think", "s2s") if taught.get(task)), "s2t")
+    return next((task for task in _ANSWERS if taught.get(task)), "s2t")
 
 
 def _saving(train: TrainManifest, looks: Mapping[str, Any] | None) -> TrainManifest:

@@ -49,7 +49,8 @@ class Items:
     def redrawn(self, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The metric of values (items,) with the units drawn anew with replacement, (REPLICATES,).
 
-        Items that are units of their own are drawn within their stratum, so that no label is ever missing.
+        One less is drawn than there are, which makes the variance unbiased for few (Rao and Wu 1988). Items that are
+        units of their own are drawn within their stratum, so that no label is ever missing.
         """
         alone = len(np.unique(self.units)) == len(self.units)
         groups = [np.flatnonzero(self.strata == s) for s in np.unique(self.strata)] if alone else None
@@ -58,18 +59,18 @@ class Items:
             size = min(_CHUNK, REPLICATES - start)
             if groups is None:
                 unique, inverse = np.unique(self.units, return_inverse=True)
-                counts = _drawn(rng, len(unique), len(unique), size)[:, inverse]
+                counts = _drawn(rng, len(unique), size)[:, inverse]
             else:
                 counts = np.zeros((size, len(self.units)))
                 for places in groups:
-                    counts[:, places] = _drawn(rng, len(places), len(places), size)
+                    counts[:, places] = _drawn(rng, len(places), size)
             found.append(self._weighted(values[None, :], counts))
         return np.concatenate(found)
 
 
-def _drawn(rng: np.random.Generator, number: int, draws: int, size: int) -> np.ndarray:
-    """How often each of `number` is drawn in `draws`, (size, number)."""
-    return rng.multinomial(draws, np.full(number, 1.0 / number), size=size).astype(float)
+def _drawn(rng: np.random.Generator, number: int, size: int) -> np.ndarray:
+    """How often each of `number` is drawn when one less is drawn, (size, number); one alone is always there."""
+    return rng.multinomial(max(1, number - 1), np.full(number, 1.0 / number), size=size).astype(float)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ class Overlap:
 
 def overlap_of_shards(about: Mapping[str, Any], dataset: ShardDataset) -> Overlap:
     """Compare a checkpoint's training data (`model.checkpoint.read_about`) with shards."""
+    if about["recipe"]["model"]["checkpoint"]:
+        return Overlap(False, "it was started from another model's weights")
     trained = about["recipe"]["data"]
     if not trained.get("shards"):
         return Overlap(False, "it was trained on a corpus, not on shards")
@@ -68,6 +70,8 @@ def _origins(dataset: ShardDataset) -> Iterator[tuple[str, str]]:
 
 def overlap_of_corpus(about: Mapping[str, Any], dataset: CorpusDataset) -> Overlap:
     """Compare a checkpoint's training data with a corpus."""
+    if about["recipe"]["model"]["checkpoint"]:
+        return Overlap(False, "it was started from another model's weights")
     trained = about["recipe"]["data"]
     if not trained.get("corpus"):
         return Overlap(False, "it was trained on shards, not on a corpus")

@@ -24,6 +24,7 @@ from manifests.files import fsync, sha256, temporary, write_atomic, writing
 from manifests.ids import canonical_json
 from manifests.labels import CUES
 from model.checkpoint import WEIGHTS, read_about
+from model.contents import code_hash, fingerprint
 from model.datasets import CorpusDataset, Dataset, Lengths, ShardDataset
 from model.echat import EChat
 from model.evaluate.items import Given, Record, evaluate_items
@@ -90,8 +91,8 @@ class Data:
         return Some(whole, np.linspace(0, len(whole) - 1, self.limit).round().astype(int))
 
     def contents(self) -> str:
-        """sha256 of the list of what the folder holds."""
-        return sha256(self.folder / ("labels.csv" if self.corpus is not None else "dataset.json"))
+        """Hash of what the folder holds, recordings included."""
+        return fingerprint(self.folder)
 
     def overlap(self, about: Mapping[str, Any]) -> Overlap:
         """What a checkpoint was trained on and this have in common; a limit does not count."""
@@ -174,8 +175,8 @@ def evaluate(
     head = {
         "format": FORMAT, "checkpoint": str(checkpoint), "progress": about["progress"],
         "weights": sha256(checkpoint / WEIGHTS), "data": _named({**asdict(data), "folder": data.folder}),
-        "contents": data.contents(), "families": list(families), "task": task if generate else "understand",
-        "replies": generate, "items": len(dataset), "batch": batch,
+        "contents": data.contents(), "code": code_hash(), "families": list(families),
+        "task": task if generate else "understand", "replies": generate, "items": len(dataset), "batch": batch,
         "overlap": _named({**asdict(overlap), "sentence": overlap.sentence}),
     }  # fmt: skip
     _begin(out, head)
@@ -199,13 +200,17 @@ def _begin(out: Path, head: dict[str, Any]) -> None:
     """Make the folder; take away what another evaluation left in it."""
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
+    ours = [SUMMARY, *map(record_file, ("audio", *BASELINES))]
     try:
-        same = json.loads((out / EVALUATION).read_bytes()) == json.loads(canonical_json(head))
+        before = json.loads((out / EVALUATION).read_bytes())
     except (OSError, ValueError):
-        same = False
-    if not same:
+        before = None
+        there = [name for name in ours if (out / name).exists()]
+        if there:
+            raise UserError(f"{out}: holds {there[0]} and no evaluation; name a new folder in --out") from None
+    if before != json.loads(canonical_json(head)):
         with writing(out):
-            for old in (SUMMARY, *map(record_file, ("audio", *BASELINES))):
+            for old in ours:
                 (out / old).unlink(missing_ok=True)
         write_atomic(out / EVALUATION, canonical_json(head))
 

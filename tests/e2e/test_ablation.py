@@ -157,7 +157,11 @@ def test_a_failing_training_leaves_the_others(place: Path, found: dict[str, Any]
         ({"variants": {"clean": {}, "long": {"stages": [{"name": "a", "steps": 31, "tasks": {"understand": 1}}]}}},
          "trains 31 steps of 12 items, clean 60"),
         ({"variants": {"clean": {}, "odd": {"data": {"colour": 1}}}}, "variants.odd.data.colour"),
-        ({"variants": {"clean": {}, "cut": {"select": {"query_wer_max": 0.1}}}}, "run folder"),
+        ({"variants": {"clean": {}, "cut": {"select": {"query_wer_max": 0.1}}}}, "the base trains on a corpus"),
+        ({"metrics": ["emotoin.uar"]}, "gives no emotoin.uar: use one of emotion.uar"),
+        ({"metrics": ["reply.nll"]}, "those of replies need replies: true"),
+        ({"units": "speaker"}, "has 2 speakers, too few"),
+        ({"variants": {"clean": {}, "few": {"data": {"share": 0.05}}}}, "items to train on, and a batch takes 12"),
     ],
 )  # fmt: skip
 def test_a_wrong_design_is_refused_with_the_reason(place: Path, changes: dict[str, Any], said: str) -> None:
