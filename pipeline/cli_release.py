@@ -70,4 +70,5 @@ def takedown(
             return
         show(f"{len(done.dialogues):,} dialogues withdrawn, {done.new:,} of them for the first time")
         show("what is built and published still holds them: run echat build, then echat publish to every place")
+        show("make exports, reports and review sheets again, and delete those made before")
         show(f"then remove what earlier builds and releases keep: echat gc {run} --releases --yes")

@@ -12,6 +12,8 @@ from tone_runs import build_tones
 from manifests.errors import UserError
 from manifests.withdrawn import read_withdrawn, withdrawn_path
 from pipeline.diff import ADDED, CHANGED, REMOVED, diff
+from pipeline.export.base import Request
+from pipeline.export.write import export
 from pipeline.gc import collect
 from pipeline.inspect import find_documents
 from pipeline.lock import RunLock
@@ -116,6 +118,9 @@ def test_one_dialogue_can_be_withdrawn_and_the_rest_is_linked(told, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "1 dialogues withdrawn, 1 of them for the first time" in result.stdout
     assert f"echat gc {run} --releases --yes" in result.stdout
+    assert "make exports, reports and review sheets again" in " ".join(result.stdout.split())
+    with pytest.raises(UserError, match="its build is not finished; run echat build again, then export"):
+        export(Request(run, tmp_path / "export", "parquet"))
     shards = tree(run / "shards" / "current")
     build_tones(folder)
     after = tree(run / "shards" / "current")
