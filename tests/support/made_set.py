@@ -48,7 +48,8 @@ def turn(
         },
         "reply": {
             "text": reply, "synthetic": True, "wer": 0.0, "seconds": 0.8, "sample_rate": REPLY_RATE,
-            "voice": "assistant", "emotion": emotion, "quality": {"snr_db": 35.0}, "num_tokens": 20, "token_rate": 25, "codebook_size": 1024,
+            "voice": "assistant", "emotion": emotion, "quality": {"snr_db": 35.0},
+            "num_tokens": 20, "token_rate": 25, "codebook_size": 1024,
         },
     }  # fmt: skip
 
