@@ -111,7 +111,7 @@ def _read_table(path: Path, clips: Mapping[str, str], asked: Sequence[str]) -> A
         rows, found = list(reader), reader.fieldnames or ()
     except csv.Error as error:
         raise UserError(
-            f"{path}: row {reader.line_num}: cannot be read as a table ({error}); save it as CSV"
+            f"{path}: row {reader.line_num + 1}: cannot be read as a table ({error}); save it as CSV"
         ) from error
     missing = [name for name in columns(asked) if name not in found and name not in (NOTE, "number")]
     if missing:
@@ -122,7 +122,9 @@ def _read_table(path: Path, clips: Mapping[str, str], asked: Sequence[str]) -> A
         clip = (row["clip"] or "").strip()
         if clip not in clips or clip in seen:
             what = "stands there twice" if clip in seen else "is no clip of this rater"
-            raise UserError(f"{path}: row {number}: clip {clip!r} {what}; take the table that echat review sheet wrote")
+            raise UserError(
+                f"{path}: row {number}: clip {clip[:40]!r} {what}; take the table that echat review sheet wrote"
+            )
         seen.add(clip)
         given = {name: _answer(path, number, name, row[name] or "") for name in (*asked, USABLE)}
         if any(given.values()):

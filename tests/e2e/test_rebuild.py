@@ -156,7 +156,7 @@ def test_a_release_holds_what_the_check_needs_and_no_path_of_its_machine(run, re
 
 
 def test_texts_of_a_language_model_are_taken_from_the_shards(tmp_path, monkeypatch):
-    monkeypatch.setenv("MY_KEY", "")
+    monkeypatch.setenv("MY_KEY", "sk-1")
     asks = {"engine": "openai", "model": "stub", "backoff_s": 0.01, "cache": str(tmp_path / "answers")}
     with serving() as server:
         asks |= {"base_url": server.url, "key_env": "MY_KEY", "extra_body": {"user": "secret"}}
