@@ -184,10 +184,10 @@ def test_a_damaged_sheet_or_table_is_a_sentence(run, tmp_path):
     for key in ("run", "families", "seed", "raters"):
         document = json.loads(sheet.read_text())
         del document[key]
-        (tmp_path / key).mkdir()
-        (tmp_path / key / "sheet.json").write_text(json.dumps(document))
+        (tmp_path / f"no-{key}").mkdir()
+        (tmp_path / f"no-{key}" / "sheet.json").write_text(json.dumps(document))
         with pytest.raises(UserError, match=rf"sheet\.json: {key}"):
-            read_review(tmp_path / key, run)
+            read_review(tmp_path / f"no-{key}", run)
 
 
 def test_spreadsheets_and_spellings_are_understood(run, tmp_path):
