@@ -119,16 +119,18 @@ def _changed(path: Path) -> float:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link or a whole folder."""
+    """Delete a file, a link or a whole folder; OSError if some of it stays."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
 def remove_debris(folders: Iterable[Path], older_than_s: float) -> int:
-    """Delete what `find_debris` finds; return how much there was."""
-    found = list(find_debris(folders, older_than_s))
-    for path in found:
-        remove(path)
-    return len(found)
+    """Delete what `find_debris` finds, as far as the disk lets us; return how much went."""
+    removed = 0
+    for path in list(find_debris(folders, older_than_s)):
+        with suppress(OSError):
+            remove(path)
+            removed += 1
+    return removed

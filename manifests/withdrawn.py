@@ -1,9 +1,11 @@
 """What people withdrew from a run: state of its folder, which every build reads.
 
-    inputs/withdrawn.json    {"format": 1, "takedowns": [{"date", "reason", "speaker", "dialogues": [id, ...]}]}
+    inputs/withdrawn.json    {"format": 1, "takedowns": [{"date", "reason", "speaker", "dialogues": [id, ...],
+                              "names": [name, ...]}]}
 
-`speaker` is empty where single dialogues are withdrawn. The file holds names and reasons and is never published; a
-release lists dates and ids alone, which are hashes.
+`speaker` is empty where single dialogues are withdrawn; `names` are all names that he goes by in the run and of
+the voices made of his. The file holds names and reasons and is never published; a release lists dates and ids alone,
+which are hashes.
 """
 
 from __future__ import annotations
@@ -26,6 +28,19 @@ SPEAKER_COLUMNS = ("plan.query_speaker", "plan.query_voice", "plan.reply_voice")
 """Where a speaker may be named: a real speaker, a base voice, or a voice made of it."""
 
 
+_REASON = "withdrawn on "
+
+
+def reason_on(date: str) -> str:
+    """The reason of a verdict on a withdrawn dialogue."""
+    return f"{_REASON}{date}"
+
+
+def is_withdrawn(reasons: Iterable[str]) -> bool:
+    """Whether one of a verdict's reasons is a withdrawal: its sound is for nobody any more."""
+    return any(reason.startswith(_REASON) for reason in reasons)
+
+
 @dataclass(frozen=True)
 class Takedown:
     """One withdrawal.
@@ -34,12 +49,19 @@ class Takedown:
         date: ISO 8601, UTC.
         speaker: Whose dialogues, or "".
         dialogues: Ids: the withdrawn ones, or those of the speaker as planned on that day.
+        names: Of the speaker, and of the voices made of him; his name alone if empty.
     """
 
     date: str
     reason: str
     speaker: str
     dialogues: tuple[str, ...]
+    names: tuple[str, ...] = ()
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """All speakers and voices that it withdraws."""
+        return self.names or ((self.speaker,) if self.speaker else ())
 
 
 @dataclass(frozen=True)
@@ -56,8 +78,7 @@ class Withdrawn:
         """First date by kind and name."""
         found: dict[tuple[str, str], str] = {}
         for item in self.takedowns:
-            names = [("id", name) for name in item.dialogues] + ([("speaker", item.speaker)] if item.speaker else [])
-            for name in names:
+            for name in [*(("id", name) for name in item.dialogues), *(("speaker", name) for name in item.speakers)]:
                 found.setdefault(name, item.date)
         return found
 
@@ -91,6 +112,7 @@ class _Takedown(BaseModel):
     reason: str
     speaker: str
     dialogues: tuple[str, ...]
+    names: tuple[str, ...] = ()
 
 
 class _File(BaseModel):

@@ -37,4 +37,5 @@ def gc(
             if len(done.waste) > _LISTED:
                 show(f"  and {len(done.waste) - _LISTED:,} more; all of them with --json")
         what = f"{done.freed:,} bytes ({done.freed / 1e6:,.1f} MB)"
-        show(f"{what} freed" if yes else f"{what} would be freed; remove with: echat gc {run} --yes")
+        also = " --releases" if releases else ""
+        show(f"{what} freed" if yes else f"{what} would be freed; remove with: echat gc {run}{also} --yes")

@@ -32,6 +32,7 @@ def publish(
     """Publish a finished run: shards, index, card, Croissant, checksums. Run it again to go on or to update."""
     with sentences(verbose):
         from manifests.errors import UserError
+        from pipeline.lock import releases_held
         from pipeline.publish.hub import PREFIX, Access, publish_hub
         from pipeline.publish.release import Terms, make_release
         from pipeline.publish.upload import shown, upload
@@ -47,24 +48,29 @@ def publish(
             text = citation.read_text() if citation else ""
         except (OSError, UnicodeError) as error:
             raise UserError(f"{citation}: cannot be read as text ({error})") from error
-        release = make_release(run, Terms(licence.strip(), version, text, anyway))
-        if dry_run:
-            files = sorted(path for path in release.rglob("*") if path.is_file())
-            rows = [(str(path.relative_to(release)), path.stat().st_size) for path in files]
-            if as_json:
-                show_json({"release": str(release), "files": dict(rows)})
+        with releases_held(run, alone=False):  # until it is sent, nobody removes it
+            release = make_release(run, Terms(licence.strip(), version, text, anyway))
+            if dry_run:
+                _list(release, shown(target), as_json)
+                return
+            said = (lambda name: None) if quiet or as_json else (lambda name: show(f"sent {name}"))
+            if hub:
+                done = publish_hub(release, target, run / "publish", Access(private, gated), said)  # type: ignore[arg-type]
             else:
-                show_table(f"would be sent to {target}", ["file", "bytes"], rows)
-            return
-        said = (lambda name: None) if quiet or as_json else (lambda name: show(f"sent {name}"))
-        if hub:
-            done = publish_hub(release, target, run / "publish", Access(private, gated), said)  # type: ignore[arg-type]
-        else:
-            done = upload(release, target, run / "publish", workers, said)
+                done = upload(release, target, run / "publish", workers, said)
         if as_json:
-            show_json({"release": str(release), "target": target, **vars(done)})
+            show_json({"release": str(release), "target": shown(target), **vars(done)})
             return
         rest = f"; {done.there} were there" if done.there else ""
         gone = f"; {done.removed} of an earlier release removed" if done.removed else ""
         show(f"{done.sent} files sent and read back, {done.sent_bytes / 1e6:,.1f} MB{rest}{gone}")
         show(f"check it anywhere with: echat verify {shown(target)}")
+
+
+def _list(release: Path, target: str, as_json: bool) -> None:
+    files = sorted(path for path in release.rglob("*") if path.is_file())
+    rows = [(str(path.relative_to(release)), path.stat().st_size) for path in files]
+    if as_json:
+        show_json({"release": str(release), "files": dict(rows)})
+    else:
+        show_table(f"would be sent to {target}", ["file", "bytes"], rows)

@@ -54,7 +54,7 @@ def takedown(
     run: Folder,
     reason: Annotated[str, typer.Option("--reason", help="Why, for those who keep the run; never published.")],
     speaker: Annotated[
-        str, typer.Option("--speaker", help="All dialogues of a speaker or voice, as the shards name it.")
+        str, typer.Option("--speaker", help="All dialogues of a speaker or voice, planned or not.")
     ] = "",
     dialogue: Annotated[str, typer.Option("--id", help="One dialogue; the beginning of its id is enough.")] = "",
     as_json: Json = False,
@@ -66,8 +66,11 @@ def takedown(
 
         done = take_down(run, speaker, dialogue, reason)
         if as_json:
-            show_json({"dialogues": done.dialogues, "new": done.new})
+            show_json({"dialogues": done.dialogues, "new": done.new, "names": done.names})
             return
         show(f"{len(done.dialogues):,} dialogues withdrawn, {done.new:,} of them for the first time")
+        if done.names:
+            show(f"withdrawn with every later plan, too: {', '.join(done.names)}")
         show("what is built and published still holds them: run echat build, then echat publish to every place")
+        show("make exports, reports and review sheets again, and delete those made before")
         show(f"then remove what earlier builds and releases keep: echat gc {run} --releases --yes")

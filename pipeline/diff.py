@@ -117,7 +117,7 @@ def _rows(folder: Path) -> Iterator[tuple[str, str, str, str]]:
                 for key, members in tar_samples(archive):
                     document = json.loads(members["json"])
                     yield key, document["task"], _label(document), json.dumps(_digests(document, members))
-        except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
+        except (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: cannot be read as a shard ({error}); run echat verify on its folder") from error
 
 

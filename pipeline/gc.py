@@ -7,11 +7,13 @@ folder whose build is not finished is refused, since rows of earlier cells may s
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,8 @@ from manifests.files import find_debris, fsync, remove, writing
 from manifests.ledger import CellRecord
 from pipeline.events import Events
 from pipeline.grid import Grid
-from pipeline.lock import RunLock
+from pipeline.lock import RunLock, releases_held
+from pipeline.select import load_statistics
 from pipeline.verify import open_finished
 
 _OURS = re.compile(r"(building-|damaged-)?[0-9a-f]{16}(-\d+)?")
@@ -75,11 +78,12 @@ def collect(run: Path, sure: bool, releases: bool = False) -> Collected:
         releases: Also releases of earlier sets of shards.
 
     Raises:
-        UserError: The folder is being built, or its build is not finished.
+        UserError: The folder is being built, its build is not finished, a release of it is being published, or the disk
+            lets something not be removed.
     """
     if not (run / "run.yaml").exists():
         raise UserError(f"{run}: is not a run folder (it has no run.yaml); name the folder given to build --out")
-    with RunLock(run):
+    with RunLock(run), releases_held(run, alone=True) if releases else nullcontext():
         grid = open_finished(run, "gc")
         waste = tuple(_waste(grid, run, releases))
         freed = _freed(item.path for item in waste)
@@ -138,14 +142,16 @@ def _others(root: Path) -> list[Path]:
 def _old_releases(run: Path) -> list[Path]:
     """Releases of other shards than the current ones."""
     dataset = (run / "shards" / "current" / "dataset.json").read_bytes()
-    statistics = (run / "select" / "current" / "statistics.json").read_bytes()
+    statistics = load_statistics(run / "select" / "current")
     old = []
     for path in sorted((run / "release").glob("*")):
         try:
-            same = (path / "dataset.json").read_bytes(), (path / "statistics.json").read_bytes()
-        except OSError:
-            same = None
-        if _OURS.fullmatch(path.name) and same != (dataset, statistics):
+            counted = json.loads((path / "statistics.json").read_bytes())
+            counted.pop("published")  # what a release counts beside the selection's statistics
+            same = (path / "dataset.json").read_bytes() == dataset and counted == statistics
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            same = False
+        if _OURS.fullmatch(path.name) and not same:
             old.append(path)
     return old
 

@@ -8,6 +8,8 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +86,26 @@ class RunLock:
         self._thread.join()
         os.ftruncate(self._handle, 0)
         os.close(self._handle)
+
+
+@contextmanager
+def releases_held(run: Path, alone: bool) -> Iterator[None]:
+    """Hold the releases of a run: many publish them at once, or one removes some of them.
+
+    Raises:
+        UserError: Others hold them in a way that excludes this, or it is no run folder.
+    """
+    if not (run / "run.yaml").exists():
+        raise UserError(f"{run}: is not a run folder (it has no run.yaml); name the folder given to build --out")
+    path = run / "publish" / "releases.lock"
+    with writing(path):
+        path.parent.mkdir(exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        what = "a release of it is being published" if alone else "releases of it are being removed"
+        raise UserError(f"{run}: {what} by another process; wait for that, then run the same command again") from None
+    finally:
+        os.close(handle)

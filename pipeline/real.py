@@ -157,6 +157,11 @@ class RealQueries:
                 found.setdefault(recording.sha256, recording)
         return list(found.values())
 
+    @cached_property
+    def people(self) -> dict[str, str]:
+        """Every speaker of the corpora with the name of the person behind him."""
+        return same_people((f"{name}:{clip.speaker}", clip.sha256) for name, clip in self._clips())
+
     def _clips(self) -> Iterator[tuple[str, CorpusClip]]:
         """The clips of every corpus with its name, each of whose speakers has one split there, or none."""
         for folder, name in zip(self.folders, self.abouts, strict=True):

@@ -16,6 +16,7 @@ from typing import Any
 from manifests.labels import CUES
 from manifests.ledger import CellRecord, Ledger
 from manifests.topup import Cell, Round, TopUp, read_topup
+from manifests.withdrawn import is_withdrawn
 from pipeline.dag import Dag
 from pipeline.join import join_rows
 from pipeline.planner import Planner
@@ -115,10 +116,7 @@ def _rejected(
     for part in records if most else ():
         table = verdicts(select, part, ["id", "verdict", "reasons"]).to_pylist()
         # A withdrawn dialogue would be withdrawn again: another seed is no other speaker.
-        verdict_of = {
-            row["id"]: "" if any(reason.startswith("withdrawn ") for reason in row["reasons"]) else row["verdict"]
-            for row in table
-        }
+        verdict_of = {row["id"]: "" if is_withdrawn(row["reasons"]) else row["verdict"] for row in table}
         for row in join_rows(ledger, [records[part]["plan"]], columns)[0]:
             cell, attempt = (row["plan.task"], label_of(row)), (row["plan.number"], row["plan.attempt"] + 1)
             if verdict_of[row["id"]] == KEPT:

@@ -9,7 +9,7 @@ from typing import Any
 
 from manifests.labels import CUES, NONE, family_of
 from manifests.run import SelectConfig
-from manifests.withdrawn import NOBODY, SPEAKER_COLUMNS, Withdrawn
+from manifests.withdrawn import NOBODY, SPEAKER_COLUMNS, Withdrawn, reason_on
 from pipeline.hygiene import COLUMNS, dialogue_reasons, turn_reasons
 from pipeline.real import SOURCE
 
@@ -128,7 +128,7 @@ def judge(
     if error:
         return QUARANTINED, []
     date = rules.withdrawn.date(turns) if rules.withdrawn else ""
-    reasons = [f"withdrawn on {date}"] if date else []
+    reasons = [reason_on(date)] if date else []
     for number, row in enumerate(turns):
         for reason in (*_misses(row, rules), *_disagreements(row, rules), *turn_reasons(row, rules.config.text)):
             reasons.append(reason if number == 0 else f"{reason} (turn {number})")

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from manifests.errors import UserError, from_pydantic
 from manifests.labels import CUES, NONE, REPLY_EMOTIONS, SPLITS, TASKS
+from pipeline.verify import open_finished
 from pipeline.verify_shards import tar_samples
 
 _ADVICE = "run echat verify on its folder"
@@ -63,6 +64,7 @@ class Query(_Checked):
     """The user's side of a turn; see docs/data-format.md."""
 
     text: Text
+    synthetic: bool
     wer: Number
     seconds: Number
     voice: Text
@@ -76,6 +78,7 @@ class Reply(_Checked):
     """The assistant's side of a turn."""
 
     text: Text
+    synthetic: bool
     wer: Number
     seconds: Number
     voice: Text
@@ -278,15 +281,13 @@ def open_source(path: Path) -> Source:
     """The set that a path means: a run folder, a folder of shards (also a published one), or one tar.
 
     Raises:
-        UserError: There is none, or it is not whole.
+        UserError: There is none, it is not whole, or a run's is of an earlier state: of people who withdrew since, say.
     """
     if path.is_file():
         return Source(path, path.stem, (Tar(path),))
     if (path / "run.yaml").is_file() and not (path / "dataset.json").is_file():
-        folder = path / "shards" / "current"
-        if not (folder / "dataset.json").is_file():
-            raise UserError(f"{path}: its build is not finished; run echat build again, then export")
-        folder = folder.resolve()  # a build that ends meanwhile makes another current
+        open_finished(path, "export")
+        folder = (path / "shards" / "current").resolve()  # a build that ends meanwhile makes another current
     else:
         folder = path
     document = folder / "dataset.json"

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import yaml
 
 from manifests.errors import UserError, WorkFailedError
-from pipeline.publish.upload import FIRST, LAST, Uploaded, held, old_files, sound_release
+from pipeline.publish.upload import FIRST, LAST, Uploaded, held, old_files, shown, sound_release
 
 PREFIX = "hf://"
 HUBS_OWN = ".gitattributes"
@@ -84,7 +84,7 @@ def publish_hub(
     """
     match = _TARGET.fullmatch(target)
     if match is None:
-        raise UserError(f"{target}: is no dataset on the Hub; write hf://datasets/OWNER/NAME")
+        raise UserError(f"{shown(target)}: is no dataset on the Hub; write hf://datasets/OWNER/NAME")
     token = os.environ.get(_TOKEN, "").strip()
     if not token:
         raise UserError(f"{target}: needs a token that may write; set {_TOKEN} in the environment")
@@ -110,15 +110,22 @@ def _send(
 ) -> Uploaded:
     head, there = repo.state()
     old = _old_files(repo, head, there, wanted, token)
+    others = sorted(set(there) - wanted.keys() - {*old, HUBS_OWN})
+    if others:  # a set with them would not be the release; nobody comes between the commits below
+        raise UserError(
+            f"{repo.target}: holds {others[0]}, which is of no release that it lists; delete it there, then publish"
+            " again"
+        )
     todo = [name for name in sorted(wanted) if not _equal(release / name, wanted[name], there.get(name))]
     if not todo and not old:
         return Uploaded(0, 0, len(wanted), 0)
-    # A set without dataset.json is not complete: it goes first and comes last.
+    # A set without dataset.json is not complete: it goes first and comes last. Old files go in the commit that replaces
+    # the list of them, or nobody would know of them after an interruption.
     last = [name for name in LAST if name in todo or name == LAST[-1]]
     first = [FIRST] if FIRST in todo else []
-    ends = [LAST[-1]] if LAST[-1] in there else []
-    if first or ends:
-        head = repo.commit(head, "Begin a release", {name: release / name for name in first}, ends)
+    gone = [*old, *(name for name in LAST[-1:] if name in there)]
+    if first or gone:
+        head = repo.commit(head, "Begin a release", {name: release / name for name in first}, gone)
     for name in first:
         progress(name)
     rest = [name for name in todo if name not in (*first, *LAST)]
@@ -126,7 +133,7 @@ def _send(
         head = repo.commit(head, f"Files of the release, {number}", {name: release / name for name in names})
         for name in names:
             progress(name)
-    head = repo.commit(head, "Complete the release", {name: release / name for name in last}, old)
+    repo.commit(head, "Complete the release", {name: release / name for name in last})
     for name in last:
         progress(name)
     _, there = repo.state()

@@ -72,12 +72,14 @@ def make_release(run: Path, terms: Terms) -> Path:
     Raises:
         UserError: The run is not finished, or may not be published.
     """
+    # Read before all else: who withdraws from here on makes the run unfinished, or is in the next release.
+    takedowns = read_withdrawn(run).published()
     grid = open_finished(run, "publish")
     warning = _warning(grid.dag)
     if warning and not terms.anyway:
         raise UserError(f"{run}: may not be published: {warning}; --anyway publishes it with a warning in its card")
     shards = (run / "shards" / "current").resolve()
-    select, takedowns = (run / "select" / "current").resolve().name, read_withdrawn(run).published()
+    select = (run / "select" / "current").resolve().name
     key = content_hash([FORMAT, shards.name, vars(terms), select, takedowns])
     folder = run / "release" / key
     if not (folder / "checksums.sha256").exists():
@@ -85,7 +87,7 @@ def make_release(run: Path, terms: Terms) -> Path:
         try:
             with writing(folder):
                 spare.mkdir(parents=True)
-                _fill(spare, grid, run, shards, terms, warning)
+                _fill(spare, grid, run, shards, terms, warning, takedowns)
                 if folder.exists() and not (folder / "checksums.sha256").exists():
                     shutil.rmtree(folder)
                 if not folder.exists():  # somebody else may have made the same
@@ -107,7 +109,9 @@ def _warning(dag: Dag) -> str:
     return "" if dag.publishable else "its speech is made by a test engine"
 
 
-def _fill(folder: Path, grid: Grid, run: Path, shards: Path, terms: Terms, warning: str) -> None:
+def _fill(
+    folder: Path, grid: Grid, run: Path, shards: Path, terms: Terms, warning: str, takedowns: list[dict[str, Any]]
+) -> None:
     for line in (shards / "checksums.sha256").read_text().splitlines():
         digest, name = line.split("  ", 1)
         if not (shards / name).is_file() or sha256(shards / name) != digest:
@@ -125,7 +129,6 @@ def _fill(folder: Path, grid: Grid, run: Path, shards: Path, terms: Terms, warni
             write_index(shards, split, names, path)
             indices.append((f"index/{split}.parquet", sha256(path), path.stat().st_size))
     _copy_inputs(run, folder)
-    takedowns = read_withdrawn(run).published()
     if takedowns:
         write_atomic(folder / WITHDRAWN, canonical_json({"format": 1, "takedowns": takedowns}))
     counted = {**statistics, "published": count_turns(folder / path for path, _, _ in indices)}
@@ -152,10 +155,17 @@ _UNPUBLISHED = ("corpora", WITHDRAWN)
 """Of `inputs/`: tables of recordings with what their corpora say of people, and who withdrew."""
 
 
+_NO_SERVER = "http://unpublished.invalid/v1"
+
+
 def _copy_inputs(run: Path, folder: Path) -> None:
     """The manifest and what it names, so that `echat rebuild --check` can plan and make the rows again."""
     manifest = yaml.safe_load((run / "run.yaml").read_text())
-    manifest["script"].pop("cache", None)  # a place on the machine of the build
+    script = manifest["script"]
+    for name in ("cache", "key_env", "extra_body"):  # where it was, and what may be a secret
+        script.pop(name, None)
+    if "base_url" in script:
+        script["base_url"] = _NO_SERVER
     text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True)
     write_atomic(folder / "run.yaml", text.encode())
     for path in sorted((run / "inputs").rglob("*")):

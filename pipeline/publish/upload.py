@@ -147,26 +147,27 @@ def verify_remote(url: str) -> Iterator[Finding]:
     Raises:
         UserError: The place cannot be reached.
     """
+    place = shown(url)
     with _sentences(url):
         system, root = _open(url)
         if not system.exists(f"{root}/dataset.json"):
-            yield Finding(url, "", "has no dataset.json: it is no published set, or not complete; publish again")
+            yield Finding(place, "", "has no dataset.json: it is no published set, or not complete; publish again")
             return
         try:
             listed = _listed(system.cat_file(f"{root}/checksums.sha256").decode())
         except (OSError, ValueError) as error:
-            yield Finding(f"{url}/checksums.sha256", "", f"cannot be read ({error})")
+            yield Finding(f"{place}/checksums.sha256", "", f"cannot be read ({error})")
             return
         names = {path[len(root) + 1 :] for path in map(str, system.find(root))}
         for name in sorted(names - listed.keys() - {"checksums.sha256", ".gitattributes"}):
-            yield Finding(f"{url}/{name}", "", "is not listed in checksums.sha256")
+            yield Finding(f"{place}/{name}", "", "is not listed in checksums.sha256")
         for name, digest in listed.items():
             if name.startswith("/") or ".." in name.split("/"):
-                yield Finding(f"{url}/checksums.sha256", name, "names a file outside of the set")
+                yield Finding(f"{place}/checksums.sha256", name, "names a file outside of the set")
             elif not system.exists(f"{root}/{name}"):
-                yield Finding(f"{url}/{name}", "", "is missing")
+                yield Finding(f"{place}/{name}", "", "is missing")
             elif _sha256_remote(system, f"{root}/{name}") != digest:
-                yield Finding(f"{url}/{name}", "", "the sha256 is not the listed one")
+                yield Finding(f"{place}/{name}", "", "the sha256 is not the listed one")
 
 
 class _Notes:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.labels import SPLITS
+from manifests.withdrawn import is_withdrawn
 from pipeline.grid import Grid
 from pipeline.join import by_dialogue, join_rows
 from pipeline.select import verdicts
@@ -113,6 +114,8 @@ def gather(grid: Grid, select: Path, per_cell: int, num_pairs: int) -> Gathered:
         del error
         first, pick = turns[0], Pick(turns[0]["id"], part, verdict["verdict"], tuple(verdict["reasons"]))
         _count(found, turns, pick.verdict)
+        if is_withdrawn(pick.reasons):
+            continue  # counted, but neither heard nor read
         cells[first["plan.task"], label_of(first), pick.verdict].offer(pick.id, pick)
         if first["script.query_text"]:
             texts.offer(pick.id, (first["script.query_text"], first["plan.query_language"]))

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from manifests.labels import CUES
+from manifests.withdrawn import is_withdrawn
 from pipeline.grid import Grid
 from pipeline.join import by_dialogue, join_rows
 from pipeline.select import verdicts
@@ -43,7 +44,9 @@ class Population:
 
 
 def audible(reasons: Sequence[str]) -> bool:
-    """Whether one of a verdict's reasons can be heard in the first query."""
+    """Whether one of a verdict's reasons can be heard in the first query; nobody hears withdrawn ones."""
+    if is_withdrawn(reasons):
+        return False
     first = [reason.split(" ", 1)[0] for reason in reasons if "(turn " not in reason]
     return any(name in _HEARD or name.endswith(("_disagrees", "_unsure")) for name in first)
 
@@ -63,7 +66,8 @@ def judged(grid: Grid, select: Path) -> Iterator[Judged | None]:
         table = {row["id"]: row for row in verdicts(select, part).to_pylist()}
         for turns, _ in by_dialogue(*join_rows(grid.ledger, [cells["plan"]], columns)):
             row, said = turns[0], table[turns[0]["id"]]
-            if said["verdict"] == QUARANTINED or (said["verdict"] == REJECTED and not audible(said["reasons"])):
+            rejected = said["verdict"] == REJECTED
+            if said["verdict"] == QUARANTINED or (rejected and not audible(said["reasons"])):
                 yield None
                 continue
             wanted = {

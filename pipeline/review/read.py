@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from manifests.errors import UserError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from manifests.errors import UserError, from_pydantic
 from manifests.files import write_atomic, writing
 from manifests.ids import canonical_json
 from manifests.labels import canonical
@@ -45,10 +46,10 @@ def read_review(folder: Path, run: Path) -> dict[str, Any]:
     """
     sheet = _sheet(folder)
     grid = open_finished(run, "review read")
-    if sheet["run"] != grid.dag.manifest.name:
-        raise UserError(f"{folder}: is a sheet of the run {sheet['run']!r}, and {run} is {grid.dag.manifest.name!r}")
+    if sheet.run != grid.dag.manifest.name:
+        raise UserError(f"{folder}: is a sheet of the run {sheet.run!r}, and {run} is {grid.dag.manifest.name!r}")
     select = (run / "select" / "current").resolve()
-    wanted = set(sheet["raters"][0].values())
+    wanted = set(sheet.raters[0].values())
     gate: dict[str, Judged] = {}
     counts = {KEPT: 0, REJECTED: 0, "": 0}
     for item in judged(grid, select):
@@ -57,18 +58,18 @@ def read_review(folder: Path, run: Path) -> dict[str, Any]:
             gate[item.id] = item
     population = Population(counts[KEPT], counts[REJECTED], counts[""])
     raters = {
-        f"{number}": _read_table(folder / f"rater-{number}.csv", clips, sheet["families"])
-        for number, clips in enumerate(sheet["raters"], 1)
+        f"{number}": _read_table(folder / f"rater-{number}.csv", clips, sheet.families)
+        for number, clips in enumerate(sheet.raters, 1)
     }
     if not any(raters.values()):
         raise UserError(f"{folder}: no table is filled in; put the raters' files there, or fill them in")
     document = {
-        "format": FORMAT, "select": select.name, "seed": sheet["seed"], "clips": len(wanted),
+        "format": FORMAT, "select": select.name, "seed": sheet.seed, "clips": len(wanted),
         "gone": len(wanted - gate.keys()), "population": vars(population),
         "raters": {name: _measure(gate, _verdicts(gate, answers), population) for name, answers in raters.items()},
         "all": _measure(gate, _together([_verdicts(gate, answers) for answers in raters.values()]), population),
-        "agreement": agreement(raters, [*sheet["families"], USABLE]),
-        "labels": _labels(gate, raters, sheet["families"]),
+        "agreement": agreement(raters, [*sheet.families, USABLE]),
+        "labels": _labels(gate, raters, sheet.families),
     }  # fmt: skip
     path = results_path(run)
     with writing(path):
@@ -77,14 +78,24 @@ def read_review(folder: Path, run: Path) -> dict[str, Any]:
     return document
 
 
-def _sheet(folder: Path) -> dict[str, Any]:
+class _Sheet(BaseModel):
+    """What `sheet.json` must hold; `raters` are the dialogues by clip, of each rater."""
+
+    model_config = ConfigDict(strict=True)
+    format: Literal[1]
+    run: str
+    seed: int
+    families: list[Literal["age", "gender", "emotion", "event"]]
+    raters: Annotated[list[dict[str, str]], Field(min_length=1)]
+
+
+def _sheet(folder: Path) -> _Sheet:
     path = folder / "sheet.json"
     try:
-        document = json.loads(path.read_bytes())
-        if document["format"] != FORMAT or not document["raters"]:
-            raise ValueError(f"format {document['format']}")
-        return document
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _Sheet.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise from_pydantic(path, error) from None
+    except OSError as error:
         raise UserError(f"{path}: is not the sheet that echat review sheet wrote ({error})") from error
 
 
@@ -95,8 +106,14 @@ def _read_table(path: Path, clips: Mapping[str, str], asked: Sequence[str]) -> A
     except (OSError, UnicodeError) as error:
         raise UserError(f"{path}: cannot be read as text ({error}); put the rater's file there") from error
     head = text.partition("\n")[0]
-    rows = csv.DictReader(io.StringIO(text), delimiter=";" if head.count(";") > head.count(",") else ",")
-    missing = [name for name in columns(asked) if name not in (rows.fieldnames or ()) and name not in (NOTE, "number")]
+    reader = csv.DictReader(io.StringIO(text), delimiter=";" if head.count(";") > head.count(",") else ",")
+    try:
+        rows, found = list(reader), reader.fieldnames or ()
+    except csv.Error as error:
+        raise UserError(
+            f"{path}: row {reader.line_num + 1}: cannot be read as a table ({error}); save it as CSV"
+        ) from error
+    missing = [name for name in columns(asked) if name not in found and name not in (NOTE, "number")]
     if missing:
         raise UserError(f"{path}: has no column {missing[0]!r}; take the table that echat review sheet wrote")
     answers: Answers = {}
@@ -105,7 +122,9 @@ def _read_table(path: Path, clips: Mapping[str, str], asked: Sequence[str]) -> A
         clip = (row["clip"] or "").strip()
         if clip not in clips or clip in seen:
             what = "stands there twice" if clip in seen else "is no clip of this rater"
-            raise UserError(f"{path}: row {number}: clip {clip!r} {what}; take the table that echat review sheet wrote")
+            raise UserError(
+                f"{path}: row {number}: clip {clip[:40]!r} {what}; take the table that echat review sheet wrote"
+            )
         seen.add(clip)
         given = {name: _answer(path, number, name, row[name] or "") for name in (*asked, USABLE)}
         if any(given.values()):

@@ -67,7 +67,8 @@ def write_sheet(run: Path, folder: Path, raters: int, number: int, seed: int) ->
             spare.mkdir(parents=True)
             for rater in range(1, raters + 1):
                 names = sorted((item.id for item in drawn), key=lambda name: order(seed, f"{rater}", name))
-                clips = {f"{order(seed, f'{rater}', name):016x}"[:10]: name for name in names}
+                # After a letter no spreadsheet takes a name such as 123456e123 for a number.
+                clips = {f"c{order(seed, f'{rater}', name):016x}"[:11]: name for name in names}
                 document["raters"].append(clips)
                 write_atomic(spare / f"rater-{rater}.csv", _table(list(clips), asked))
                 page = _page(rater, clips, sounds, asked)

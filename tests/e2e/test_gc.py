@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from tone_runs import build_tones
 from manifests.errors import UserError
 from manifests.files import temporary
 from pipeline.gc import collect
-from pipeline.lock import RunLock
+from pipeline.lock import RunLock, releases_held
 from pipeline.publish.release import Terms, make_release
 from pipeline.verify import verify
 
@@ -82,9 +83,25 @@ def test_releases_go_only_when_asked_and_only_old_ones(folder):
     new = make_release(run, TERMS)
     collect(run, sure=True)
     assert old.exists()
+    with releases_held(run, alone=False):  # as publish does
+        result = echat("gc", run, "--releases", "--yes")
+    assert result.returncode == 2 and "a release of it is being published by another process" in result.stderr
+    assert f"echat gc {run} --releases --yes" in echat("gc", run, "--releases").stdout.replace("\n", "")
     collect(run, sure=True, releases=True)
     assert not old.exists()
     assert verify(new) == []
+    with releases_held(run, alone=True):
+        result = echat("publish", run, run.parent / "place", "--licence", "CC-BY-4.0", "--anyway")
+    assert result.returncode == 2 and "releases of it are being removed by another process" in result.stderr
+
+
+def test_what_cannot_be_removed_is_not_called_freed(folder, monkeypatch):
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(UserError, match="permission is denied"):
+        collect(folder / "out", sure=True)
 
 
 def test_old_debris_goes_and_young_debris_and_what_is_not_ours_stays(folder):

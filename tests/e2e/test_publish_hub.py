@@ -100,6 +100,24 @@ def test_another_release_replaces_all_of_the_one_before(run, release, hub, tmp_p
     assert all("dataset.json" not in repo.trees[oid] for oid in repo.heads[head:-1])
 
 
+def test_what_was_withdrawn_is_gone_though_the_publish_was_interrupted(run, release, hub, tmp_path, monkeypatch):
+    (tmp_path / "large").mkdir()
+    build_tones(tmp_path / "large", plan={"quotas": {"emotion": 14}}, shard={"rows": 2})
+    other = make_release(tmp_path / "large" / "out", Terms("CC-BY-4.0", "0.9.0", anyway=True))
+    send(tmp_path / "large" / "out", other)
+    monkeypatch.setattr(publishing, "_COMMIT_FILES", 3)
+    hub.die_at = hub.commits + 3
+    with pytest.raises(WorkFailedError, match="publish again to go on"):
+        send(run, release)
+    assert "dataset.json" not in content(hub)
+    send(run, release)
+    assert content(hub) == as_bytes(release)
+    repo = hub.repos["me/tones"]
+    repo.commit({**repo.files, "left.tar": b"x"})
+    with pytest.raises(UserError, match=r"holds left\.tar, which is of no release that it lists; delete it there"):
+        send(run, release)
+
+
 def test_what_was_changed_on_the_hub_is_repaired_and_found(run, release, hub):
     send(run, release)
     repo, name = hub.repos["me/tones"], next(path for path in tree(release) if path.endswith(".tar"))

@@ -168,6 +168,28 @@ def test_a_wrong_table_is_said_with_row_and_column(run, tmp_path, old, new, word
     assert not results_path(run).exists()
 
 
+def test_a_damaged_sheet_or_table_is_a_sentence(run, tmp_path):
+    write_sheet(run, tmp_path / "sheet", 1, 4, 0)
+    table, sheet = tmp_path / "sheet" / "rater-1.csv", tmp_path / "sheet" / "sheet.json"
+    assert all(name.startswith("c") for name in json.loads(sheet.read_text())["raters"][0]), "123456e123 is a number"
+    text = table.read_text()
+    table.write_text(text + "1," + "x" * 200_000 + "\n")
+    limit = csv.field_size_limit(131_072)  # Python's own, which libraries raise
+    try:
+        with pytest.raises(UserError, match="row 6: cannot be read as a table"):
+            read_review(tmp_path / "sheet", run)
+    finally:
+        csv.field_size_limit(limit)
+    table.write_text(text)
+    for key in ("run", "families", "seed", "raters"):
+        document = json.loads(sheet.read_text())
+        del document[key]
+        (tmp_path / f"no-{key}").mkdir()
+        (tmp_path / f"no-{key}" / "sheet.json").write_text(json.dumps(document))
+        with pytest.raises(UserError, match=rf"sheet\.json: {key}"):
+            read_review(tmp_path / f"no-{key}", run)
+
+
 def test_spreadsheets_and_spellings_are_understood(run, tmp_path):
     write_sheet(run, tmp_path / "sheet", 1, 4, 0)
     path = tmp_path / "sheet" / "rater-1.csv"

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import tarfile
+from dataclasses import replace
 
 import pytest
 from conftest import echat, tree
+from corpora import people, take_in
 from tone_runs import build_tones
 
 from manifests.errors import UserError
+from manifests.voices import VoiceTable
 from manifests.withdrawn import read_withdrawn, withdrawn_path
 from pipeline.diff import ADDED, CHANGED, REMOVED, diff
+from pipeline.export.base import Request
+from pipeline.export.write import export
 from pipeline.gc import collect
 from pipeline.inspect import find_documents
 from pipeline.lock import RunLock
 from pipeline.publish.release import Terms, make_release
-from pipeline.takedown import take_down
-from pipeline.verify import verify
+from pipeline.report.gather import gather
+from pipeline.review.draw import draw
+from pipeline.takedown import all_names, take_down
+from pipeline.verify import open_finished, verify
 
 WHY = "Jane Doe wrote on Monday"
 
@@ -101,6 +110,12 @@ def test_what_changed_in_a_row_is_named(told, tmp_path):
     tar.write_bytes(data.replace(f'"text":"{text}"'.encode(), f'"text":"{other}"'.encode()))
     found = diff(told["first"], copy)
     assert found.total(CHANGED) == 1 and found.ids[CHANGED] == [document["id"]] and found.parts == {"texts": 1}
+    with tarfile.open(tar, "w") as archive:
+        member = tarfile.TarInfo("a.json")
+        member.size = 2
+        archive.addfile(member, io.BytesIO(b"[]"))
+    with pytest.raises(UserError, match="cannot be read as a shard"):
+        diff(told["first"], copy)
     tar.write_bytes(b"no tar")
     with pytest.raises(UserError, match="cannot be read as a shard"):
         diff(told["first"], copy)
@@ -116,6 +131,9 @@ def test_one_dialogue_can_be_withdrawn_and_the_rest_is_linked(told, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "1 dialogues withdrawn, 1 of them for the first time" in result.stdout
     assert f"echat gc {run} --releases --yes" in result.stdout
+    assert "make exports, reports and review sheets again" in " ".join(result.stdout.split())
+    with pytest.raises(UserError, match="its build is not finished; run echat build again, then export"):
+        export(Request(run, tmp_path / "export", "parquet"))
     shards = tree(run / "shards" / "current")
     build_tones(folder)
     after = tree(run / "shards" / "current")
@@ -126,11 +144,57 @@ def test_one_dialogue_can_be_withdrawn_and_the_rest_is_linked(told, tmp_path):
     assert verify(run) == []
 
 
+def test_a_withdrawn_voice_is_neither_shown_nor_given_to_raters(told):
+    run, select = told["run"], told["run"] / "select" / "current"
+    grid = open_finished(run, "this test")
+    found = gather(grid, select, 100, 100)
+    shown = {pick.id for picks in (*found.cells.values(), *found.pairs.values()) for pick in picks}
+    drawn, population = draw(grid, select, 100, 0)
+    heard = {item.id for item in drawn}
+    assert len(shown) == len(heard) == 8 - len(told["gone"]) and not (shown | heard) & told["gone"]
+    assert population.other == len(told["gone"]) and sum(found.dialogues.values()) == 8
+    assert len(found.texts) == len(shown)
+
+
+def test_a_person_is_withdrawn_under_all_names_and_in_all_voices(tmp_path):
+    people(tmp_path / "src", 2)
+    shutil.copytree(tmp_path / "src", tmp_path / "again")
+    table = tmp_path / "again" / "labels.csv"
+    table.write_text(table.read_text().replace(",s0,", ",jane,").replace(",s1,", ",john,"))
+    for source, name in (("src", "mine"), ("again", "theirs")):
+        take_in("csv", tmp_path / source, tmp_path / name, name=name)
+    real = {"quotas": {"emotion": 12, "neutral": 4}, "real": {"corpora": ["mine", "theirs"], "share": 0.5}}
+    build_tones(tmp_path, plan=real, select={"speech_ratio_min": 0, "snr_db_min": -20})
+    run = tmp_path / "out"
+    hers = {
+        document["id"]
+        for _, document in find_documents(run)
+        if document["turns"][0]["query"]["speaker"] in ("mine:s0", "theirs:jane")
+    }
+    taken = take_down(run, "theirs:jane", "", WHY)
+    assert taken.names == ("mine:s0", "theirs:jane") and hers and hers <= set(taken.dialogues)
+    assert read_withdrawn(run).takedowns[0].speakers == taken.names
+    later = take_down(run, "t_reply_m", "", WHY)
+    assert (later.dialogues, later.names) == ((), ("t_reply_m",)), "in no plan yet"
+    assert ["speaker", "t_reply_m", read_withdrawn(run).takedowns[1].date] in read_withdrawn(run).identity()
+
+
+def test_voices_made_of_a_voice_go_with_it():
+    voices = VoiceTable.load("kokoro").voices
+    names = all_names("af_bella", {}, voices)
+    assert {"af_bella", "af_bella_alice", "af_bella-child-f"} <= set(names) and "bf_alice" not in names
+    assert all_names("af_bella_alice", {}, voices) == ("af_bella_alice",)
+    cloned = replace(voices[0], voice="bank-1", speaker="mine:s0", recipe="")
+    assert all_names("theirs:jane", {"mine:s0": "mine:s0", "theirs:jane": "mine:s0"}, [cloned]) == (
+        "bank-1", "mine:s0", "theirs:jane",
+    )  # fmt: skip
+
+
 def test_what_is_meant_must_be_there_and_a_build_is_not_disturbed(told, tmp_path):
     run = told["run"]
     before = withdrawn_path(run).read_bytes()
     for speaker, dialogue, reason, words in (
-        ("nobody", "", "x", "nothing is planned with the speaker 'nobody'; speakers are "),
+        ("nobody", "", "x", "has no speaker or voice 'nobody'; it has "),
         ("", "zzzz", "x", "no dialogue has an id that begins with 'zzzz'"),
         ("", "", "x", "name either --speaker or --id"),
         ("a", "b", "x", "name either --speaker or --id"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,9 +13,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import echat, tree
+from conftest import ROOT, echat, tree
 from made_set import dialogue, make_set, members, sound, turn, write_tar
 from osum_reader import read_raw, read_shards
+from tone_runs import build_tones
 from typer.testing import CliRunner
 
 from manifests.errors import UserError
@@ -159,7 +159,7 @@ def test_sets_that_are_not_whole_are_refused(made: Path, tmp_path: Path) -> None
     document["shards"][0]["rows"] += 1
     (tmp_path / "rows" / "dataset.json").write_text(json.dumps(document))
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run.yaml").touch()
+    shutil.copy(ROOT / "manifests" / "runs" / "tone.yaml", tmp_path / "run" / "run.yaml")
     (tmp_path / "none").mkdir()
     (tmp_path / "text.tar").write_text("no tar")
     make_set(tmp_path / "empty", [])
@@ -352,9 +352,9 @@ def test_speaker_names_are_plain_and_stay_different() -> None:
 
 
 def test_an_export_inside_of_a_run_folder_is_not_part_of_it(tmp_path: Path) -> None:
-    shards = make_set(tmp_path / "run" / "shards" / "key", [dialogue("a")])
-    (tmp_path / "run" / "run.yaml").touch()
-    os.symlink("key", tmp_path / "run" / "shards" / "current")
+    build_tones(tmp_path)
+    shards = tmp_path / "out" / "shards" / "current"
     before = tree(shards)
-    export(Request(tmp_path / "run", tmp_path / "run" / "export", "lhotse"))
+    for form in FORMATS:
+        export(Request(tmp_path / "out", tmp_path / "out" / "export" / form, form))
     assert tree(shards) == before

@@ -43,12 +43,13 @@ def turn(
         "think_text": f"They say: {words}. It sounds heavy.",
         "think_tag": changes.get("think_tag", tag),
         "query": {
-            "text": query, "wer": 0.0, "seconds": 0.5 + 0.1 * number, "sample_rate": QUERY_RATE, "voice": "v1",
-            "speaker": changes.get("speaker", "s1"), "requested": requested, "quality": {"snr_db": 30.0},
+            "text": query, "synthetic": True, "wer": 0.0, "seconds": 0.5 + 0.1 * number, "sample_rate": QUERY_RATE,
+            "voice": "v1", "speaker": changes.get("speaker", "s1"), "requested": requested, "quality": {"snr_db": 30.0},
         },
         "reply": {
-            "text": reply, "wer": 0.0, "seconds": 0.8, "sample_rate": REPLY_RATE, "voice": "assistant",
-            "emotion": emotion, "quality": {"snr_db": 35.0}, "num_tokens": 20, "token_rate": 25, "codebook_size": 1024,
+            "text": reply, "synthetic": True, "wer": 0.0, "seconds": 0.8, "sample_rate": REPLY_RATE,
+            "voice": "assistant", "emotion": emotion, "quality": {"snr_db": 35.0},
+            "num_tokens": 20, "token_rate": 25, "codebook_size": 1024,
         },
     }  # fmt: skip
 
