@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any
@@ -61,10 +62,10 @@ def evaluate(
             load_judge(judge)  # what is wrong with it is told before the work
             if corpus is not None or replies is False:
                 raise UserError("--judge: there are no replies to judge; evaluate shards, without --no-replies")
-        with RunLock(out), _Progress(quiet or as_json) as progress:
+        with ExitStack() as held, _Progress(quiet or as_json) as progress:
             head = run_evaluate(
                 checkpoint, data, out, _names(families), task, replies, baselines, batch, device, allow_overlap,
-                progress,
+                progress, lambda: held.enter_context(RunLock(out)),
             )  # fmt: skip
             judged = judge_folder(judge, out, progress) if judge is not None else (None, None)
             summary = write_summary(out, head, *judged)

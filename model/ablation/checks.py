@@ -15,7 +15,7 @@ from model.ablation.design import Ablation
 from model.ablation.job import dataset_of
 from model.checkpoint import read_about
 from model.datasets import Described
-from model.recipe import TrainManifest
+from model.recipe import DataRecipe, TrainManifest
 from model.setup import datasets_of
 
 
@@ -95,12 +95,12 @@ def check(ablation: Ablation, trainings: Mapping[str, TrainManifest]) -> None:
         items, least = len(datasets_of(train.data, train.seed)[0]), train.batch.items or 0
         if items < least:
             raise UserError(f"variants.{name}: has {items} items to train on, and a batch takes {least}: keep more")
-        for recipe in (train, *_ancestors(train)):
+        for data in (train.data, *_before(train)):
             # Every seed draws another share, so all that can be drawn is looked at; a wrong label changes no speaker.
-            whole = recipe.data.model_copy(update={"corrupt": {}, "share": 1.0, "seed": 0})
+            whole = data.model_copy(update={"corrupt": {}, "share": 1.0, "seed": 0})
             source = whole.model_dump_json()
             if source not in known:
-                known[source] = _Seen.of(datasets_of(whole, recipe.seed)[0], recipe.data.corpus)
+                known[source] = _Seen.of(datasets_of(whole, 0)[0], data.corpus)
             for where, held in seen.items():
                 _disjoint(name, where, known[source], held)
 
@@ -138,14 +138,15 @@ def _measurable(ablation: Ablation, where: str, metric: str, data: Described) ->
             )
 
 
-def _ancestors(train: TrainManifest) -> list[TrainManifest]:
-    """Trainings that the one that is started from came from, where its folder tells."""
-    found: list[TrainManifest] = []
+def _before(train: TrainManifest) -> list[DataRecipe]:
+    """What the model that is started from was trained on, and the one before it, as far as their folders tell."""
+    found: list[DataRecipe] = []
     checkpoint = train.model.checkpoint
     while checkpoint is not None and checkpoint.is_dir() and len(found) < _MOST_ANCESTORS:
-        recipe = TrainManifest.model_validate(read_about(checkpoint)["recipe"])
-        found.append(recipe)
-        checkpoint = recipe.model.checkpoint
+        recipe = read_about(checkpoint)["recipe"]
+        found.append(DataRecipe.model_validate(recipe["data"]))
+        before = recipe["model"].get("checkpoint")
+        checkpoint = Path(before) if before else None
     return found
 
 

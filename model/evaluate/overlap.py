@@ -47,7 +47,7 @@ class Overlap:
 
 def overlap_of_shards(about: Mapping[str, Any], dataset: ShardDataset) -> Overlap:
     """Compare a checkpoint's training data (`model.checkpoint.read_about`) with shards."""
-    if about["recipe"]["model"]["checkpoint"]:
+    if about["recipe"].get("model", {}).get("checkpoint"):
         return Overlap(False, "it was started from another model's weights")
     trained = about["recipe"]["data"]
     if not trained.get("shards"):
@@ -70,7 +70,7 @@ def _origins(dataset: ShardDataset) -> Iterator[tuple[str, str]]:
 
 def overlap_of_corpus(about: Mapping[str, Any], dataset: CorpusDataset) -> Overlap:
     """Compare a checkpoint's training data with a corpus."""
-    if about["recipe"]["model"]["checkpoint"]:
+    if about["recipe"].get("model", {}).get("checkpoint"):
         return Overlap(False, "it was started from another model's weights")
     trained = about["recipe"]["data"]
     if not trained.get("corpus"):

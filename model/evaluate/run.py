@@ -143,6 +143,7 @@ def evaluate(
     device: str = "",
     allow_overlap: bool = False,
     progress: Progress = lambda what, done, total: None,
+    hold: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint: write its records and those of the baselines.
 
@@ -154,6 +155,7 @@ def evaluate(
         baselines: Whether to run the model on silence, and on silence with the transcript, too.
         device: Of torch; the first GPU, or else the CPU, unless named.
         allow_overlap: Evaluate even on what the model was trained on, where that can be told.
+        hold: Is called when all is checked and before anything is written, to keep others out of the folder.
 
     Returns:
         What was evaluated: the summary but for its numbers (`write_summary`).
@@ -179,6 +181,7 @@ def evaluate(
         "task": task if generate else "understand", "replies": generate, "items": len(dataset), "batch": batch,
         "overlap": _named({**asdict(overlap), "sentence": overlap.sentence}),
     }  # fmt: skip
+    hold()
     _begin(out, head)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     for given in ("audio", *(BASELINES if baselines else ())):

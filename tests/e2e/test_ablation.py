@@ -179,3 +179,14 @@ def test_tokens_in_place_of_items_are_no_equal_budget(place: Path) -> None:
     (place / "wrong.yaml").write_text(yaml.safe_dump(values))
     result = ablate(place / "wrong.yaml", "--out", place / "wrong")
     assert result.exit_code == 2 and "train.batch.items: must be given" in result.output
+
+
+def test_what_a_model_was_started_from_counts(place: Path) -> None:
+    before = {"data": {"corpus": str(place / "corpus"), "hold_out": ["a"]}, "model": {}, "seed": 0}
+    (place / "older").mkdir()
+    (place / "older" / "model.json").write_text(json.dumps({"format": 1, "recipe": before}))
+    values = manifest(map=None, trends={})
+    values["train"]["model"] = {"checkpoint": "older"}
+    (place / "wrong.yaml").write_text(yaml.safe_dump(values))
+    result = ablate(place / "wrong.yaml", "--out", place / "wrong")
+    assert result.exit_code == 2 and "40 recordings are in its training and in evaluate.held" in result.output
