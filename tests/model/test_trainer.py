@@ -265,7 +265,7 @@ def _distributed(rank: int, port: int, out: str, kind: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
     module.check_codebook = lambda *_: None
-    module.datasets_of = lambda recipe: (Dialogues([dialogue(n, 1 + n % 2) for n in range(8)]), None)
+    module.datasets_of = lambda recipe, seed: (Dialogues([dialogue(n, 1 + n % 2) for n in range(8)]), None)
 
     def model_of(recipe: Any, text: Any, seed: int) -> EChat:
         torch.manual_seed(seed)
