@@ -43,6 +43,20 @@ def write_atomic(path: Path, data: bytes) -> None:
         fsync(path.parent)
 
 
+def read_if_there(path: Path) -> bytes | None:
+    """A file's bytes; None where there is no such file.
+
+    Raises:
+        UserError: It is there and cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
 def write_exclusive(path: Path, data: bytes) -> bool:
     """Create a file whole; return False, changing nothing, when it is already there."""
     with writing(path):

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from manifests.errors import UserError
-from manifests.files import write_atomic, writing
+from manifests.files import read_if_there, write_atomic, writing
 from manifests.ids import canonical_json, content_hash
 
 FORMAT = 1
@@ -109,12 +109,9 @@ def read_topup(run: Path) -> TopUp:
         UserError: The file is damaged or of another format.
     """
     path = topup_path(run)
-    try:
-        text = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+    text = read_if_there(path)
+    if text is None:
         return TopUp()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     try:
         document = _File.model_validate_json(text)
         if document.format != FORMAT:

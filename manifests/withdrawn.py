@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from manifests.errors import UserError
-from manifests.files import write_atomic, writing
+from manifests.files import read_if_there, write_atomic, writing
 from manifests.ids import canonical_json
 
 FORMAT = 1
@@ -133,12 +133,9 @@ def read_withdrawn(run: Path) -> Withdrawn:
         UserError: The file is damaged or of another format: nothing is built or published then.
     """
     path = withdrawn_path(run)
-    try:
-        text = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+    text = read_if_there(path)
+    if text is None:
         return NOBODY
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     try:
         document = _File.model_validate_json(text)
         if document.format != FORMAT:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.console import Json, Quiet, Verbose, complain, sentences, show, show_json, show_table
+from pipeline.console import Json, Quiet, Verbose, bars, complain, sentences, show, show_json, show_table
 
 _EVERY_S = 10.0
 
@@ -117,13 +116,7 @@ class _Progress:
         self._last = time.monotonic()
 
     def __enter__(self) -> _Progress:
-        if not self.quiet and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bars = Progress(*columns, console=Console(stderr=True))
-            self._bars.start()
+        self._bars = bars(self.quiet)
         return self
 
     def __exit__(

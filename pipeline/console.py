@@ -85,6 +85,23 @@ def show_json(value: Any) -> None:
     show(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+def bars(quiet: bool, *more: str) -> Any:
+    """Progress bars of rich on standard error, begun; None where nobody looks: quiet, or no terminal.
+
+    Args:
+        more: Columns behind the usual ones, as rich formats them.
+    """
+    if quiet or not sys.stderr.isatty():
+        return None
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    usual = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    progress = Progress(*usual, *map(TextColumn, more), console=Console(stderr=True))
+    progress.start()
+    return progress
+
+
 def show_table(title: str, headers: list[str], rows: list[tuple[Any, ...]]) -> None:
     """Write a table; columns of numbers stand to the right."""
     from rich.console import Console

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from pipeline.console import bars
+
 
 class TrainProgress:
     """Context manager; is called with the metrics of a training as they come.
@@ -21,13 +23,8 @@ class TrainProgress:
         self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> TrainProgress:
-        if not self.quiet and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bars = Progress(*columns, TextColumn("{task.fields[said]}"), console=Console(stderr=True))
-            self._bars.start()
+        self._bars = bars(self.quiet, "{task.fields[said]}")
+        if self._bars is not None:
             for name, steps in self.stages:
                 self._tasks[name] = self._bars.add_task(name, total=steps, said="")
         return self

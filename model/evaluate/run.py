@@ -175,9 +175,7 @@ def evaluate(
     if generate:
         _check_codebook(data, model, task)
     head = {
-        "format": FORMAT, "checkpoint": str(checkpoint), "progress": about["progress"],
-        "weights": sha256(checkpoint / WEIGHTS), "data": _named({**asdict(data), "folder": data.folder}),
-        "contents": data.contents(), "code": code_hash(), "families": list(families),
+        **_subject(checkpoint, data), "progress": about["progress"], "families": list(families),
         "task": task if generate else "understand", "replies": generate, "items": len(dataset), "batch": batch,
         "overlap": _named({**asdict(overlap), "sentence": overlap.sentence}),
     }  # fmt: skip
@@ -192,6 +190,14 @@ def evaluate(
         records = evaluate_items(model, tokenizer, dataset, families, spoken, batch, task, given)
         write_records(path, counted(_finite(records), given, len(dataset), progress))
     return head
+
+
+def _subject(checkpoint: Path, data: Data) -> dict[str, Any]:
+    """Which model is evaluated on which data, by which code."""
+    return {
+        "format": FORMAT, "checkpoint": str(checkpoint), "weights": sha256(checkpoint / WEIGHTS), "code": code_hash(),
+        "data": _named({**asdict(data), "folder": data.folder}), "contents": data.contents(),
+    }  # fmt: skip
 
 
 def record_file(given: str) -> str:

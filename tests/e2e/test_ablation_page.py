@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from browser import chromium
 from tones import tones
 from typer.testing import CliRunner
 
@@ -240,49 +241,34 @@ def test_an_unfinished_ablation_and_options_of_runs_are_refused(
 
 
 def test_a_browser_shows_verdicts_plays_and_asks_nobody(page: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-        )
-        try:
-            for scheme in ("light", "dark"):
-                view = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
-                said, asked = [], []
-                view.on("console", lambda message, said=said: said.append(message.text))
-                view.on("pageerror", lambda error, said=said: said.append(str(error)))
-                view.on("request", lambda request, asked=asked: asked.append(request.url))
-                view.goto(page.as_uri())
-                assert view.title() == "Ablation noise"
-                # The verdicts stand in the first screen of a phone.
-                for word in ("hurts", "no evidence"):
-                    box = view.locator("#verdicts b", has_text=word).first.bounding_box()
-                    assert box and box["y"] + box["height"] < 844
-                broken = "[...document.images].filter((image) => !image.complete || !image.naturalWidth).length"
-                assert view.evaluate(broken) == 0
-                assert view.evaluate("document.images.length") == 2 + 2 + 3 + 1
-                wide = view.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-                assert wide[0] <= wide[1]
-                assert said == []
-                assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-            view.keyboard.press("Tab")
-            assert view.evaluate("document.activeElement.textContent") == "Skip to the verdicts"
-            ended = view.evaluate(
-                """async () => {
-                    const [first, second] = document.querySelectorAll("#rows audio");
-                    first.muted = second.muted = true;
-                    await first.play();
-                    await second.play();
-                    const paused = first.paused;
-                    await new Promise((done, fail) => { second.onended = done; second.onerror = fail; });
-                    return [paused, second.duration];
-                }"""
-            )
-            assert ended[0], "one sound at a time"
-            assert ended[1] == pytest.approx(0.4, abs=0.05)
+    with chromium() as opened:
+        for scheme in ("light", "dark"):
+            view, said, asked = opened(page, color_scheme=scheme)
+            assert view.title() == "Ablation noise"
+            # The verdicts stand in the first screen of a phone.
+            for word in ("hurts", "no evidence"):
+                box = view.locator("#verdicts b", has_text=word).first.bounding_box()
+                assert box and box["y"] + box["height"] < 844
+            broken = "[...document.images].filter((image) => !image.complete || !image.naturalWidth).length"
+            assert view.evaluate(broken) == 0
+            assert view.evaluate("document.images.length") == 2 + 2 + 3 + 1
+            wide = view.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+            assert wide[0] <= wide[1]
             assert said == []
-        finally:
-            browser.close()
+            assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+        view.keyboard.press("Tab")
+        assert view.evaluate("document.activeElement.textContent") == "Skip to the verdicts"
+        ended = view.evaluate(
+            """async () => {
+                const [first, second] = document.querySelectorAll("#rows audio");
+                first.muted = second.muted = true;
+                await first.play();
+                await second.play();
+                const paused = first.paused;
+                await new Promise((done, fail) => { second.onended = done; second.onerror = fail; });
+                return [paused, second.duration];
+            }"""
+        )
+        assert ended[0], "one sound at a time"
+        assert ended[1] == pytest.approx(0.4, abs=0.05)
+        assert said == []

@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 import pytest
 import soundfile
 import yaml
+from browser import chromium
 from conftest import CHAOS, ROOT, SUPPORT, echat, merged
 
 from manifests.run import load_run
@@ -179,61 +180,46 @@ def _unfinished(out, tmp_path):
 
 
 def test_a_browser_plays_filters_and_asks_nobody(run, page, tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+    with chromium() as opened:
+        view, said, asked = opened(page)
+        assert view.title() == "Run tone"
+        number = view.locator("#cards .card:visible").count()
+        assert number == len(Reader(page.read_text()).cards) - view.locator(".pair .card").count()
+        view.select_option("select[name=verdict]", "rejected")
+        rejected = view.locator("#cards .card:visible").count()
+        assert 0 < rejected < number
+        assert view.locator("#shown").text_content() == f"{rejected} of {number} shown"
+        view.fill("input[name=q]", "reply_seconds")
+        assert 0 < view.locator("#cards .card:visible").count() <= rejected
+        view.fill("input[name=q]", "no such words anywhere")
+        assert view.locator("#cards .card:visible").count() == 0
+        view.click("button[type=reset]")
+        view.wait_for_function(f"document.getElementById('shown').textContent.startsWith('{number} of')")
+        ended = view.evaluate(
+            """async () => {
+                const audio = document.querySelector('#cards audio');
+                audio.muted = true;
+                await audio.play();
+                audio.playbackRate = 4;
+                await new Promise((done, fail) => { audio.onended = done; audio.onerror = fail; });
+                return [audio.currentTime, audio.duration];
+            }"""
         )
-        try:
-            view = browser.new_page(viewport={"width": 390, "height": 844})
-            said, asked = [], []
-            view.on("console", lambda message: said.append(message.text))
-            view.on("pageerror", lambda error: said.append(str(error)))
-            view.on("request", lambda request: asked.append(request.url))
-            view.goto(page.as_uri())
-            assert view.title() == "Run tone"
-            number = view.locator("#cards .card:visible").count()
-            assert number == len(Reader(page.read_text()).cards) - view.locator(".pair .card").count()
-            view.select_option("select[name=verdict]", "rejected")
-            rejected = view.locator("#cards .card:visible").count()
-            assert 0 < rejected < number
-            assert view.locator("#shown").text_content() == f"{rejected} of {number} shown"
-            view.fill("input[name=q]", "reply_seconds")
-            assert 0 < view.locator("#cards .card:visible").count() <= rejected
-            view.fill("input[name=q]", "no such words anywhere")
-            assert view.locator("#cards .card:visible").count() == 0
-            view.click("button[type=reset]")
-            view.wait_for_function(f"document.getElementById('shown').textContent.startsWith('{number} of')")
-            ended = view.evaluate(
-                """async () => {
-                    const audio = document.querySelector('#cards audio');
-                    audio.muted = true;
-                    await audio.play();
-                    audio.playbackRate = 4;
-                    await new Promise((done, fail) => { audio.onended = done; audio.onerror = fail; });
-                    return [audio.currentTime, audio.duration];
-                }"""
-            )
-            assert ended[0] == pytest.approx(ended[1], abs=0.1)
-            assert ended[1] > 0.2
-            wide = view.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-            assert wide[0] <= wide[1]  # readable on a phone: nothing sticks out
-            write_report(Request(run[0], tmp_path / "full", full=True))
-            view.goto((tmp_path / "full" / "gender-male-1.html").as_uri())
-            seconds = view.evaluate(
-                """() => new Promise((done, fail) => {
-                    const audio = document.querySelector('#cards audio');
-                    audio.onloadedmetadata = () => done(audio.duration); audio.onerror = fail; audio.load();
-                })"""
-            )
-            assert seconds > 0.2
-            assert said == []
-            assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-        finally:
-            browser.close()
+        assert ended[0] == pytest.approx(ended[1], abs=0.1)
+        assert ended[1] > 0.2
+        wide = view.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert wide[0] <= wide[1]  # readable on a phone: nothing sticks out
+        write_report(Request(run[0], tmp_path / "full", full=True))
+        view.goto((tmp_path / "full" / "gender-male-1.html").as_uri())
+        seconds = view.evaluate(
+            """() => new Promise((done, fail) => {
+                const audio = document.querySelector('#cards audio');
+                audio.onloadedmetadata = () => done(audio.duration); audio.onerror = fail; audio.load();
+            })"""
+        )
+        assert seconds > 0.2
+        assert said == []
+        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 
 
 def test_a_diff_names_what_was_lost_and_added():

@@ -8,6 +8,7 @@ import re
 import shutil
 
 import pytest
+from browser import chromium
 from conftest import echat
 from tone_runs import build_tones
 
@@ -242,46 +243,32 @@ def test_recall_weighs_each_draw_by_what_it_stands_for():
 
 
 def test_a_browser_plays_the_clips_keeps_answers_and_saves_a_table_that_reads(run, tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
     folder = tmp_path / "sheet"
     write_sheet(run, folder, 1, 4, 0)
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+    with chromium() as opened:
+        view, said, _ = opened(folder / "rater-1.html")
+        length = view.evaluate(
+            """() => new Promise((done, fail) => {
+                const audio = document.querySelector('audio');
+                audio.onloadedmetadata = () => done(audio.duration); audio.onerror = fail; audio.load();
+            })"""
         )
-        try:
-            view = browser.new_page(viewport={"width": 390, "height": 844})
-            said = []
-            view.on("console", lambda message: said.append(message.text))
-            view.on("pageerror", lambda error: said.append(str(error)))
-            view.goto((folder / "rater-1.html").as_uri())
-            length = view.evaluate(
-                """() => new Promise((done, fail) => {
-                    const audio = document.querySelector('audio');
-                    audio.onloadedmetadata = () => done(audio.duration); audio.onerror = fail; audio.load();
-                })"""
-            )
-            assert length > 0.2
-            first = view.locator("fieldset").first
-            for name, value in (("emotion", "sad"), ("age", "adult"), ("gender", "female"), ("event", "none")):
-                first.locator(f"select[name={name}]").select_option(value)
-            first.locator("select[name=usable]").select_option("yes")
-            first.locator("input[name=note]").fill('a "note", with commas')
-            assert view.locator("#done").text_content() == "1 of 4 answered"
-            view.reload()
-            assert view.locator("#done").text_content() == "1 of 4 answered"
-            with view.expect_download() as saved:
-                view.click("#save")
-            assert saved.value.suggested_filename == "rater-1.csv"
-            saved.value.save_as(folder / "rater-1.csv")
-            assert said == []
-            wide = view.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-            assert wide[0] <= wide[1]
-        finally:
-            browser.close()
+        assert length > 0.2
+        first = view.locator("fieldset").first
+        for name, value in (("emotion", "sad"), ("age", "adult"), ("gender", "female"), ("event", "none")):
+            first.locator(f"select[name={name}]").select_option(value)
+        first.locator("select[name=usable]").select_option("yes")
+        first.locator("input[name=note]").fill('a "note", with commas')
+        assert view.locator("#done").text_content() == "1 of 4 answered"
+        view.reload()
+        assert view.locator("#done").text_content() == "1 of 4 answered"
+        with view.expect_download() as saved:
+            view.click("#save")
+        assert saved.value.suggested_filename == "rater-1.csv"
+        saved.value.save_as(folder / "rater-1.csv")
+        assert said == []
+        wide = view.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert wide[0] <= wide[1]
     rows = list(csv.DictReader((folder / "rater-1.csv").read_text().splitlines()))
     assert rows[0]["emotion"] == "sad" and rows[0]["note"] == 'a "note", with commas'
     assert read_review(folder, run)["raters"]["1"]["judged"] <= 1
