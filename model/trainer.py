@@ -120,7 +120,7 @@ class Trainer:
         batch = self.recipe.batch
         config = LoaderConfig(
             stage.tasks, stage.wanted, batch.tokens, None if validation else batch.items, self.recipe.packed,
-            batch.window, stage.augment and not validation, seed_of(self.recipe.seed, stage.name),
+            batch.window, "none" if validation else stage.augment, seed_of(self.recipe.seed, stage.name),
         )  # fmt: skip
         data = self.validation_data if validation else self.shown_data
         assert data is not None, "asked only where there is validation data"
