@@ -20,6 +20,7 @@ from manifests.run import RunManifest, dump_run, load_run
 from manifests.topup import write_topup
 from pipeline.corpus import ABOUT, LABELS
 from pipeline.dag import Dag, build_dag
+from pipeline.environments import look
 from pipeline.estimate import check_disk
 from pipeline.events import Events
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
@@ -85,6 +86,11 @@ def check_pools(dag: Dag, file: Path) -> None:
         unknown = [stage for stage in pool.stages if stage not in stages]
         if unknown:
             raise UserError(f"{file}: workers: pool {pool.name} names {unknown[0]!r}: use {', '.join(stages)}")
+        if pool.py_executable and dag.manifest.executor.kind != "ray":
+            raise UserError(
+                f"{file}: workers: pool {pool.name} has a py_executable, which needs workers of their own: set"
+                " executor.kind: ray, or remove it"
+            )
     idle = [stage for stage in stages if not any(stage in pool.stages or not pool.stages for pool in pools)]
     if idle:
         raise UserError(
@@ -98,10 +104,10 @@ def check_engines(dag: Dag, file: Path) -> None:
     Raises:
         UserError: Names the stage, what is missing and the fix.
     """
-    for stage in dag.stages:
-        for engine in stage.engines:
-            for problem in engine.problems():
-                raise UserError(f"{file}: {stage.name}: {engine.engine}: {problem.what}; {problem.fix}")
+    for found in look(dag, file):
+        for problem in found.problems:
+            where = f" in {found.python}" if found.python else ""
+            raise UserError(f"{file}: {found.stage}: {found.engine}{where}: {problem.what}; {problem.fix}")
 
 
 def check_folder(run: Path, manifest: RunManifest) -> None:

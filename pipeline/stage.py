@@ -144,6 +144,10 @@ class EngineStage(Stage):
     def engines(self) -> tuple[EngineConfig, ...]:
         return (self.engine,)
 
+    @property
+    def batch_rows(self) -> int:
+        return self.engine.batch_rows
+
 
 def identity_digest(stage: Stage) -> bytes:
     """The part of every row key that is the same for all rows of a stage."""
