@@ -1,95 +1,144 @@
-"""Where the weights of a model lie on this machine, and what names their content.
+"""Weights of an engine that does not ship them: a folder, a file, or a model of the Hugging Face hub.
 
-Nothing is ever downloaded while a run works: a model is fetched once, beforehand, to every machine that loads it
-(`docs/cluster.md`), and a missing one is told with the command that fetches it.
+A manifest names them as `PATH`, `OWNER/NAME` or `OWNER/NAME@COMMIT`. Nothing here reaches for the network: a model
+of the hub is looked up in the local cache of the hub (`HF_HOME`), and the command that fills it is told. A commit makes the
+revision of an engine the same on every machine, also on one that only plans.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-MODELS_VARIABLE = "ECHAT_MODELS"
-"""Names the folder that holds models by their id: `$ECHAT_MODELS/iic/CosyVoice2-0.5B`."""
+from manifests.engine import Problem
+from manifests.errors import UserError
 
-_EDGE = 1 << 20  # bytes read at both ends of a large file
+_HUB = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w.-]+))?", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_PROSE = (".md", ".txt.license", ".gitattributes")  # files that decide no result
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A folder with a model; `how` says by which rule it was found."""
+    """Where the weights of one model are.
 
-    folder: Path
-    how: str
-
-    def __str__(self) -> str:
-        return f"{self.folder} ({self.how})"
-
-
-def find_weights(model: str, needed: Sequence[str] = ()) -> Weights | None:
-    """The folder of a model: a path, or an id looked up in the places where models are kept.
-
-    Args:
-        model: A folder, or an id as on the Hugging Face Hub or ModelScope (`iic/CosyVoice2-0.5B`).
-        needed: Files that must be in it; a folder without them is passed over.
+    Attributes:
+        name: `PATH`, `OWNER/NAME` or `OWNER/NAME@REVISION`. What begins with `.`, `/` or `~`, or is there, is a path.
+        needs: Files that must be in the folder; of several in a tuple, one.
     """
-    for folder, how in _places(model):
-        if folder.is_dir() and all((folder / name).is_file() for name in needed):
-            return Weights(folder, how)
-    return None
 
+    name: str
+    needs: tuple[str | tuple[str, ...], ...] = ()
 
-def fetch_command(model: str) -> str:
-    """The command that fetches a model to where `find_weights` looks first."""
-    if looks_like_path(model):
-        return f"put the model into {model}, or correct the path"
-    return f'hf download {model} --local-dir "${MODELS_VARIABLE}/{model}"'
+    @property
+    def hub(self) -> tuple[str, str] | None:
+        """Repository and revision on the hub; None for a path."""
+        match = _HUB.fullmatch(self.name)
+        if match is None or self.name.startswith((".", "/", "~")) or Path(self.name).exists():
+            return None
+        return match[1], match[2] or "main"
 
+    def place(self) -> Path | None:
+        """The folder (or file) with the weights; None where they are not complete."""
+        if self.hub is None:
+            path = Path(self.name).expanduser()
+            return path if path.exists() and not self._missing(path) else None
+        for folder in self._snapshots():
+            if not self._missing(folder):
+                return folder
+        return None
 
-def looks_like_path(model: str) -> bool:
-    """Whether a model is named by a path rather than by an id of a hub."""
-    return model.startswith((".", "/", "~")) or model.count("/") != 1
+    def found(self) -> Path:
+        """As `place`.
 
+        Raises:
+            UserError: The weights are not there; says what to do.
+        """
+        place = self.place()
+        if place is None:
+            problem = self.problems()[0]
+            raise UserError(f"{problem.what}; {problem.fix}")
+        return place
 
-def fingerprint(folder: Path, names: Sequence[str]) -> str:
-    """Twelve digits that name the content of files: all of small ones; size, head and tail of large ones.
+    def problems(self) -> list[Problem]:
+        """That they are missing or not complete, and the command that fetches them; nothing is loaded."""
+        if self.place() is not None:
+            return []
+        if self.hub is None:
+            path = Path(self.name).expanduser()
+            if not path.exists():
+                return [Problem(f"{path} is not there", "name the folder with the weights, or a model of the hub")]
+            files = ", ".join(self._missing(path))
+            return [Problem(f"{path} has no {files}", "name a folder that is complete")]
+        repository, revision = self.hub
+        fix = f"hf download {repository}" + (f" --revision {revision}" if revision != "main" else "")
+        partly = [self._missing(folder) for folder in self._snapshots()]
+        what = f"has no {', '.join(partly[0])}" if partly else "is not"
+        return [Problem(f"the model {self.name} {what} in the hub's cache {_cache()}", fix)]
 
-    The same on every machine. A checkpoint that was trained further differs in nearly every byte, so its ends tell.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(names):
-        path = folder / name
+    def revision(self) -> str:
+        """Names the weights: their commit on the hub, else a hash of what is in the files; `missing` without them.
+
+        A hash of gigabytes takes seconds, once a process and file.
+        """
+        if self.hub is not None:
+            repository, revision = self.hub
+            if _COMMIT.fullmatch(revision):
+                return f"{repository}@{revision[:12]}"
+            place = self.place()
+            return f"{repository}@{place.name[:12] if place else f'{revision}-missing'}"
+        place = self.place()
+        return digest(_files(place)) if place is not None else "missing"
+
+    def _missing(self, path: Path) -> list[str]:
         if path.is_file():
-            state = path.stat()
-            digest.update(f"{name}\0{_digest(path, state.st_size, state.st_mtime_ns)}\0".encode())
-    return digest.hexdigest()[:12]
+            return []
+        wanted = [(need,) if isinstance(need, str) else need for need in self.needs]
+        return [" or ".join(names) for names in wanted if not any((path / name).is_file() for name in names)]
+
+    def _snapshots(self) -> list[Path]:
+        """Folders of the cache that may hold the revision, at most one."""
+        assert self.hub is not None
+        repository, revision = self.hub
+        home = _cache() / f"models--{repository.replace('/', '--')}"
+        if not _COMMIT.fullmatch(revision):
+            try:
+                revision = (home / "refs" / revision).read_text(encoding="utf-8").strip()
+            except OSError:
+                return []
+        folder = home / "snapshots" / revision
+        return [folder] if folder.is_dir() else []
+
+
+def digest(files: Iterable[Path]) -> str:
+    """A hash of some files' names and contents."""
+    whole = hashlib.sha256()
+    for path in files:
+        stat = path.stat()
+        whole.update(path.name.encode() + b"\0" + _sha256(str(path.resolve()), stat.st_size, stat.st_mtime_ns))
+    return f"sha256-{whole.hexdigest()[:12]}"
 
 
 @lru_cache(maxsize=256)
-def _digest(path: Path, size: int, _changed: int) -> str:
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as stream:
-        digest.update(stream.read(_EDGE))
-        if size > 2 * _EDGE:
-            stream.seek(-_EDGE, os.SEEK_END)
-        digest.update(stream.read())
-    return digest.hexdigest()
+def _sha256(path: str, size: int, changed: int) -> bytes:
+    """Of a file's content, remembered until its size or time changes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
-def _places(model: str) -> list[tuple[Path, str]]:
-    """Folders to look into, in order."""
-    places = [(Path(model).expanduser(), "the path in the manifest")]
-    if looks_like_path(model):
-        return places
-    if root := os.environ.get(MODELS_VARIABLE):
-        places.append((Path(root).expanduser() / model, f"${MODELS_VARIABLE}"))
-    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "hub")
-    snapshots = hub.expanduser() / f"models--{model.replace('/', '--')}" / "snapshots"
-    found = sorted(snapshots.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
-    places += [(path, "the Hugging Face cache") for path in found]
-    scope = Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope/hub").expanduser()
-    return [*places, *((scope / part / model, "the ModelScope cache") for part in ("models", ""))]
+def _files(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    inside = (path for path in place.rglob("*") if path.is_file() and not path.name.lower().endswith(_PROSE))
+    return sorted(path for path in inside if not any(part.startswith(".") for part in path.relative_to(place).parts))
+
+
+def _cache() -> Path:
+    """The hub's cache, as `huggingface_hub` places it, without importing that."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()

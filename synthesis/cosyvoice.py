@@ -25,7 +25,7 @@ from pydantic import Field
 from manifests.engine import Capabilities, Problem, Throughput, unkeyed
 from manifests.errors import UserError
 from manifests.labels import AGES, EMOTIONS, GENDERS, NONE
-from manifests.weights import Weights, fetch_command, find_weights, fingerprint
+from manifests.weights import Weights, digest
 from synthesis import cosyvoice_model as library
 from synthesis import instructions
 from synthesis.base import Speaker, SpeakerConfig, Speech, Utterance
@@ -79,19 +79,28 @@ class CosyVoiceConfig(SpeakerConfig):
     def has_voice(self, voice: str, recipe: str = "") -> bool:
         return not recipe and (self.bank is None or voice in read_bank(self.bank).prompts)
 
-    def weights(self) -> Weights | None:
-        """Where the model lies, if it is there."""
-        found = find_weights(self.model, library.NEEDED)
-        return found if found and library.generation(found.folder) else None
+    @property
+    def weights(self) -> Weights:
+        """The model's folder or hub id."""
+        return Weights(self.model, (*library.NEEDED, tuple(library.CONFIGS)))
 
     @property
     def where(self) -> str:
-        return str(self.weights() or "not found")
+        return str(self.weights.place() or "not found")
 
     def revision(self) -> str:
-        found = self.weights()
-        names = (*library.CONFIGS, *library.NEEDED, "speech_tokenizer_v2.onnx", "speech_tokenizer_v3.onnx")
-        weights = fingerprint(found.folder, names) if found else "absent"
+        """Names the weights, the bank, the instructions and this code.
+
+        Raises:
+            UserError: The bank cannot be read.
+        """
+        place = self.weights.place()
+        if place is not None and self.weights.hub is None:
+            # Not the whole folder: TensorRT and vLLM write what they compile into it.
+            names = (*library.CONFIGS, *library.NEEDED, "speech_tokenizer_v2.onnx", "speech_tokenizer_v3.onnx")
+            weights = digest(place / name for name in names if (place / name).is_file())
+        else:
+            weights = self.weights.revision()
         bank = read_bank(self.bank).digest if self.bank is not None else "none"
         return f"cosyvoice/{_VERSION}/{weights}/bank-{bank}/instructions-{instructions.table_hash()}"
 
@@ -102,10 +111,9 @@ class CosyVoiceConfig(SpeakerConfig):
             what = f"no CosyVoice in {home}" if home else "cosyvoice2-eu is not installed"
             fix = f"correct {library.HOME_VARIABLE}" if home else "make engines"
             found.append(Problem(what, fix))
-        weights = self.weights()
-        if weights is None:
-            found.append(Problem(f"no CosyVoice weights {self.model!r} on this machine", fetch_command(self.model)))
-        elif library.generation(weights.folder) == 3 and library.installed() == "cosyvoice2-eu":
+        found += self.weights.problems()
+        place = self.weights.place()
+        if place and library.generation(place) == 3 and library.installed() == "cosyvoice2-eu":
             fix = f"clone CosyVoice and set {library.HOME_VARIABLE}, or name a CosyVoice 2 model"
             found.append(Problem("the wheel cosyvoice2-eu knows no CosyVoice 3", fix))
         if self.bank is None:
@@ -133,13 +141,11 @@ class CosyVoiceConfig(SpeakerConfig):
         Raises:
             UserError: The library, the weights or the bank are missing.
         """
-        weights = self.weights()
-        if weights is None:
-            raise UserError(f"no CosyVoice weights {self.model!r} on this machine: {fetch_command(self.model)}")
+        folder = self.weights.found()
         if self.bank is None:
             raise UserError("the engine cosyvoice needs a voice bank: set bank to what `echat ingest voices` made")
         flags = library.Flags(self.fp16, self.tensorrt, self.vllm, self.concurrency if self.vllm else 1, self.speed)
-        return CosyVoiceSpeaker(self, library.CosyVoice(weights.folder, flags), read_bank(self.bank))
+        return CosyVoiceSpeaker(self, library.CosyVoice(folder, flags), read_bank(self.bank))
 
 
 class CosyVoiceSpeaker:

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from manifests.errors import UserError
+from manifests.torchaudio_cpu import import_torchaudio
 from synthesis.prompts import Prompt
 
 HOME_VARIABLE = "COSYVOICE_HOME"
@@ -202,6 +203,7 @@ def _load(folder: Path, flags: Flags) -> Any:
             for path in (home, home / "third_party" / "Matcha-TTS"):
                 if str(path) not in sys.path:
                     sys.path.insert(0, str(path))
+        import_torchaudio()
         try:
             from cosyvoice.cli import cosyvoice as library  # pyright: ignore[reportMissingImports]
         except ImportError as error:

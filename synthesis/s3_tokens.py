@@ -17,17 +17,18 @@ import soxr
 
 from manifests.engine import Problem, Throughput, unkeyed
 from manifests.errors import UserError
-from manifests.weights import MODELS_VARIABLE, find_weights, fingerprint
+from manifests.torchaudio_cpu import import_torchaudio
+from manifests.weights import Weights, digest
 from synthesis.base import CodecConfig, Speech, SpeechCodec
 
 SAMPLE_RATE, TOKEN_RATE = 16000, 25
 MAX_SECONDS = 30.0
 _VERSION = 1  # part of the revision
 _MODELS = {
-    1: ("iic/CosyVoice-300M-25Hz", "speech_tokenizer_v1", "speech_tokenizer_v1_25hz", 4096),
-    2: ("iic/CosyVoice2-0.5B", "speech_tokenizer_v2", "speech_tokenizer_v2_25hz", 6561),
-    3: ("FunAudioLLM/Fun-CosyVoice3-0.5B-2512", "speech_tokenizer_v3", "speech_tokenizer_v3_25hz", 6561),
-}  # version -> hub id, file in it, the name that the package knows it by, codes
+    1: ("iic/CosyVoice-300M-25Hz", "speech_tokenizer_v1.onnx", "speech_tokenizer_v1_25hz", 4096),
+    2: ("FunAudioLLM/CosyVoice2-0.5B", "speech_tokenizer_v2.onnx", "speech_tokenizer_v2_25hz", 6561),
+    3: ("FunAudioLLM/Fun-CosyVoice3-0.5B-2512", "speech_tokenizer_v3.onnx", "speech_tokenizer_v3_25hz", 6561),
+}  # version -> model on the hub (version 1: on ModelScope alone), file in it, the package's name for it, codes
 
 
 class S3Config(CodecConfig):
@@ -38,8 +39,8 @@ class S3Config(CodecConfig):
 
     engine: Literal["s3"] = "s3"
     version: Literal[1, 2, 3] = 2
-    weights: Path | None = unkeyed(
-        None, "The .onnx of CosyVoice, or a .pt of the package; else looked for in the CosyVoice model of that version"
+    weights: str = unkeyed(
+        "", "The .onnx of CosyVoice, a .pt of the package, or the CosyVoice model that has it; else that of the version"
     )
     device: str = unkeyed("auto", "cpu, cuda, or auto: cuda where there is one")
     batch: int = unkeyed(32, "Most clips at once", ge=1, le=1024)
@@ -49,16 +50,16 @@ class S3Config(CodecConfig):
     def batch_rows(self) -> int:
         return self.batch
 
+    @property
+    def model(self) -> Weights:
+        """The file, or the model whose folder has it."""
+        model, name, _, _ = _MODELS[self.version]
+        return Weights(self.weights or model, (name,))
+
     def file(self) -> Path | None:
         """The weights, if they are there."""
-        if self.weights is not None:
-            return self.weights if self.weights.is_file() else None
-        model, stem, _, _ = _MODELS[self.version]
-        for name in (f"{stem}.pt", f"{stem}.onnx"):
-            found = find_weights(model, (name,))
-            if found:
-                return found.folder / name
-        return None
+        place = self.model.place()
+        return place / _MODELS[self.version][1] if place and place.is_dir() else place
 
     @property
     def where(self) -> str:
@@ -66,18 +67,18 @@ class S3Config(CodecConfig):
 
     def revision(self) -> str:
         file = self.file()
-        return f"s3-v{self.version}/{_VERSION}/{fingerprint(file.parent, [file.name]) if file else 'absent'}"
+        weights = digest([file]) if file and self.model.hub is None else self.model.revision()
+        return f"s3-v{self.version}/{_VERSION}/{weights}"
 
     def problems(self) -> list[Problem]:
         found = []
         if importlib.util.find_spec("s3tokenizer") is None:
             found.append(Problem("s3tokenizer is not installed", "make engines"))
-        if self.file() is None:
-            model, stem, _, _ = _MODELS[self.version]
-            where = self.weights or f"{model}/{stem}.onnx"
-            fix = f'hf download {model} {stem}.onnx --local-dir "${MODELS_VARIABLE}/{model}"'
-            found.append(Problem(f"no S3 weights {where} on this machine", "correct weights" if self.weights else fix))
-        return found
+        if self.file() is None and self.version == 1 and not self.weights:
+            model, name, _, _ = _MODELS[1]
+            fix = f"modelscope download --model {model} {name} --local_dir DIR, and weights: DIR/{name}"
+            return [*found, Problem("no weights of version 1 are named", fix)]
+        return found + self.model.problems()
 
     def open(self) -> SpeechCodec:
         """Load the model.
@@ -202,6 +203,7 @@ def _load(file: Path, version: int) -> Any:
         UserError: It is neither, or of another version.
     """
     os.environ.setdefault("TQDM_DISABLE", "1")
+    import_torchaudio()
     import s3tokenizer  # pyright: ignore[reportMissingImports]
     from s3tokenizer.model import S3Tokenizer  # pyright: ignore[reportMissingImports]
 
