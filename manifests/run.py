@@ -236,6 +236,8 @@ class Pool(Strict):
     count: PositiveInt = 2
     cpus: float = Field(default=1.0, ge=0)
     gpus: float = Field(default=0.0, ge=0)
+    hourly: float = Field(default=0.0, ge=0)
+    """Price of one of its workers for an hour, in any currency, for `echat plan`."""
     py_executable: str = ""
     """Python that runs its workers, where its engines need another environment; of the same version, with this package
     and the same Ray. Empty: the one that runs `build`."""

@@ -102,13 +102,16 @@ class Stage:
         return 0.0
 
     @property
-    def throughput(self) -> Throughput | None:
-        """Of its engines one after the other, or None for a stage whose cost does not count."""
+    def throughputs(self) -> tuple[Throughput, ...]:
+        """Of its engines one after the other, those on cores and those on GPUs apart."""
         rates = [engine.throughput for engine in self.engines if hasattr(engine, "throughput")]
-        if len(rates) < 2:
-            return rates[0] if rates else None
-        slowest = min(rates, key=lambda rate: rate.realtime)
-        return replace(slowest, realtime=1 / sum(1 / rate.realtime for rate in rates))
+        out = []
+        for unit in ("core", "gpu"):
+            mine = [rate for rate in rates if rate.unit == unit]
+            if mine:
+                slowest = min(mine, key=lambda rate: rate.realtime)
+                out.append(replace(slowest, realtime=1 / sum(1 / rate.realtime for rate in mine)))
+        return tuple(out)
 
     def identity(self) -> dict[str, Any]:
         """Everything but the inputs that decides the stage's output."""

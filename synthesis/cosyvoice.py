@@ -70,14 +70,16 @@ class CosyVoiceConfig(SpeakerConfig):
 
     @property
     def voice_table(self) -> Path | None:
-        return self.bank / VOICES if self.bank is not None else None
+        return self.bank / VOICES if self.bank is not None and self.bank.is_dir() else None
 
     @property
     def batch_rows(self) -> int:
         return self.concurrency if self.vllm else 1
 
     def has_voice(self, voice: str, recipe: str = "") -> bool:
-        return not recipe and (self.bank is None or voice in read_bank(self.bank).prompts)
+        if self.bank is None or not self.bank.is_dir():
+            return not recipe  # of the table that stands for a bank
+        return not recipe and voice in read_bank(self.bank).prompts
 
     @property
     def weights(self) -> Weights:
@@ -101,7 +103,7 @@ class CosyVoiceConfig(SpeakerConfig):
             weights = digest(place / name for name in names if (place / name).is_file())
         else:
             weights = self.weights.revision()
-        bank = read_bank(self.bank).digest if self.bank is not None else "none"
+        bank = read_bank(self.bank).digest if self.bank is not None and self.bank.is_dir() else "none"
         return f"cosyvoice/{_VERSION}/{weights}/bank-{bank}/instructions-{instructions.table_hash()}"
 
     def problems(self) -> list[Problem]:

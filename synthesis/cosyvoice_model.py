@@ -219,7 +219,25 @@ def _load(folder: Path, flags: Flags) -> Any:
                 f"{folder}: is a CosyVoice 3 model, which the wheel cosyvoice2-eu does not know: clone CosyVoice and"
                 f" set {HOME_VARIABLE}"
             )
-        return library.CosyVoice2(str(folder), trt_concurrent=flags.concurrency, final=True, **options)
+        model = library.CosyVoice2(str(folder), trt_concurrent=flags.concurrency, final=True, **options)
+    _check_language_model(model, folder)
+    return model
+
+
+def _check_language_model(model: Any, folder: Path) -> None:
+    """Refuse a checkpoint that lacks a part: the wheel then goes on with random numbers.
+
+    Raises:
+        UserError: Names the file and what it lacks.
+    """
+    import torch
+
+    path = folder / "llm.pt"
+    there = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    wanted = model.model.llm.state_dict()
+    missing = [name for name, value in wanted.items() if name not in there or there[name].shape != value.shape]
+    if missing:
+        raise UserError(f"{path}: is not of this model: it lacks {missing[0]} and {len(missing) - 1} more of its parts")
 
 
 @contextmanager
