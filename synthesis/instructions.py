@@ -11,7 +11,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from manifests.cues import read_cues
+from manifests.cues import Cues, read_cues
 from manifests.labels import AGES, EMOTIONS
 from synthesis.base import Utterance
 
@@ -35,7 +35,8 @@ def compose(utterance: Utterance, dialect: str = "") -> str:
     if utterance.emotion != "neutral" and utterance.intensity > 0:
         strength = "strong" if utterance.intensity >= _STRONG else "mild"
         wanted.append(("emotion", utterance.emotion, strength))
-        rate = read_cues().emotions[utterance.emotion].rate ** utterance.intensity
+        cues = read_cues().emotions.get(utterance.emotion, Cues())
+        rate = cues.rate**utterance.intensity
         if not _SLOW < rate < _FAST:
             wanted.append(("speed", "slow" if rate <= _SLOW else "fast", ""))
     if utterance.age != "adult":

@@ -121,7 +121,10 @@ def make_s3(path: Path, version: int = 2) -> Path:
     config = library.ModelConfig(n_audio_state=_WIDTH, n_audio_head=1, n_audio_layer=2)
     made = getattr(library, name)(f"speech_tokenizer_v{version}_25hz", config)
     for parameter in made.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.2)
+    if version == 1:  # whose codebook is no parameter, and zero
+        torch.nn.init.normal_(made.quantizer._codebook.embed, std=0.01)
     torch.save(made.state_dict(), path)
     return path
 
