@@ -1,7 +1,7 @@
 """Annotator of emotion by emotion2vec+ (Ma et al. 2024) through funasr.
 
-The model hears any language and needs no reference of the voice. Its nine classes are mapped to ours by `CLASSES`; what it
-calls other or unknown is no label here.
+The model hears any language and needs no reference of the voice. Its nine classes are mapped to ours by `CLASSES`; what
+it calls other or unknown is no label here.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def mapped(labels: list[str], scores: list[float]) -> dict[str, float]:
     Raises:
         ValueError: A label is none of the model's nine.
     """
-    out = dict.fromkeys((*EMOTIONS, NONE), 0.0)
+    out: dict[str, float] = dict.fromkeys((*EMOTIONS, NONE), 0.0)
     for label, score in zip(labels, scores, strict=True):
         if _plain(label) not in CLASSES:
             raise ValueError(f"the model's tokens.txt has the class {label!r}, which is none of emotion2vec's nine")

@@ -92,7 +92,7 @@ def _known(language: str) -> str:
 class WhisperxConfig(RecognizerConfig):
     """Whisper by CTranslate2, with word times by a wav2vec2 aligner; the language is the row's."""
 
-    licence = "code BSD-2-Clause (whisperx) and MIT (faster-whisper, CTranslate2); weights MIT (Whisper), Apache-2.0 (aligners)"
+    licence = "code BSD-2-Clause (whisperx), MIT (the rest); weights MIT (Whisper), Apache-2.0 (aligners)"
     throughput = Throughput(
         8.0,
         "core",

@@ -32,7 +32,7 @@ class Aligner:
         """Read a model from a folder in the layout of transformers."""
         import_torchaudio()
         splitter = import_module("nltk.tokenize.punkt").PunktSentenceTokenizer
-        alignment = import_module("whisperx.alignment")
+        alignment: Any = import_module("whisperx.alignment")
         # A clip is one utterance, so whisperx' sentences are of no interest, and their splitter would be downloaded.
         alignment.nltk_load = lambda _: splitter()
         model, metadata = alignment.load_align_model(language, device, model_name=str(folder))

@@ -1,8 +1,8 @@
 """torchaudio beside a CPU build of torch.
 
 The torchaudio of PyPI is built for CUDA, so that importing it next to a CPU build of torch fails with an `OSError` on
-`libc10_cuda.so`. Without its compiled library it runs on torch alone, as it documents: resampling, features, filters and
-models work, `forced_align` and the RNN-T loss do not.
+`libc10_cuda.so`. Without its compiled library it runs on torch alone, as it documents: resampling, features, filters
+and models work, `forced_align` and the RNN-T loss do not.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 def import_torchaudio() -> Any:
     """Import torchaudio, without its compiled library where that cannot be loaded.
 
-    Every process must call this before it imports what imports torchaudio (whisperx, pyannote.audio, funasr). No file is
-    touched.
+    Every process must call this before it imports what imports torchaudio (whisperx, pyannote.audio, funasr). It
+    touches no file.
 
     Returns:
         The module.

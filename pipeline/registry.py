@@ -36,9 +36,16 @@ _ENGINES: dict[str, dict[str, str]] = {
         "tone": "annotators.tone:ToneLabelConfig",
     },
     "annotator.event": {"events": "annotators.events:EventDetectorConfig", "tone": "annotators.tone:ToneLabelConfig"},
-    "annotator.speakers": {"encoder": "annotators.speakers:EncoderSpeakersConfig"},
+    "annotator.speakers": {
+        "encoder": "annotators.speakers:EncoderSpeakersConfig",
+        "pyannote": "annotators.pyannote:PyannoteSpeakersConfig",
+    },
     "mos": {"dnsmos": "annotators.mos:DnsmosConfig"},
-    "rater": {"silero": "annotators.quality:SileroQualityConfig", "level": "annotators.level:LevelConfig"},
+    "rater": {
+        "silero": "annotators.quality:SileroQualityConfig",
+        "pyannote": "annotators.pyannote:PyannoteRaterConfig",
+        "level": "annotators.level:LevelConfig",
+    },
     "codec": {"kmeans": "synthesis.speech_tokens:KmeansConfig", "tone": "synthesis.tone:ToneCodecConfig"},
 }
 
