@@ -172,7 +172,13 @@ def check_checkpoint(file: Path) -> None:
         raise UserError(f"{file}: is a pickle that would call {strange[0]}: take the model from its publisher")
 
 
-DATA_GLOBALS = frozenset[str]()
+DATA_GLOBALS = frozenset({
+    "builtins.dict", "builtins.int", "builtins.list", "collections.defaultdict", "torch.torch_version.TorchVersion",
+    "typing.Any", "omegaconf.base.ContainerMetadata", "omegaconf.base.Metadata", "omegaconf.dictconfig.DictConfig",
+    "omegaconf.listconfig.ListConfig", "omegaconf.nodes.AnyNode", "pyannote.audio.core.model.Introspection",
+    "pyannote.audio.core.task.Problem", "pyannote.audio.core.task.Resolution",
+    "pyannote.audio.core.task.Specifications",
+})  # fmt: skip
 """What pickles of pyannote's models name beside tensors."""
 
 

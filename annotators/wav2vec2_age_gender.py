@@ -54,7 +54,7 @@ class AgeGender:
         scaled = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)  # as its feature extractor does
         with torch.inference_mode():
             age, voices = self._network(torch.from_numpy(scaled.astype(np.float32))[None].to(self._device))
-        return float(age) * _YEARS, dict(zip(_VOICES, map(float, voices), strict=True))
+        return age.item() * _YEARS, dict(zip(_VOICES, voices[0].tolist(), strict=True))
 
 
 @lru_cache(maxsize=1)

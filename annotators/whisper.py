@@ -23,7 +23,7 @@ from annotators.clip import SAMPLE_RATE
 
 VERSION = 1  # of the code below: raise it when the same clip may give another transcript
 FULL = 30  # seconds: the longest window, and that of the training
-MARGIN = 1.0  # seconds of silence after a clip at least: with 0.5 s some clips are heard twice over
+MARGIN = 2.0  # seconds of silence after a clip at least: with less, more clips are said twice over and heard again
 LONGEST = FULL - MARGIN
 _FRAMES = 100  # of the spectrogram, a second
 _TOKENS = 15  # a second at most, more than anybody says; a decoder that loops stops there

@@ -109,7 +109,7 @@ class WhisperxConfig(RecognizerConfig):
     )
     beam: int = Field(default=5, ge=1, le=20, description="Width of the beam search; 1 is greedy")
     windows: Literal["short", "full"] = Field(
-        default="short", description="Encoder windows as long as the clip and 1 s, or of 30 s always"
+        default="short", description="encoder windows as long as the clip and 2 s, or of 30 s always"
     )
     compute_type: Literal["default", "int8", "int8_float16", "float16", "bfloat16", "float32"] = Field(
         default="default", description="Arithmetic; default is that of the weights, where the device has it"
