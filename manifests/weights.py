@@ -1,7 +1,7 @@
 """Weights of an engine that does not ship them: a folder, a file, or a model of the Hugging Face hub.
 
-A manifest names them as `PATH`, `OWNER/NAME` or `OWNER/NAME@COMMIT`. Nothing here reaches for the network: a model
-of the hub is looked up in the local cache of the hub (`HF_HOME`), and the command that fills it is told. A commit makes the
+A manifest names them as `PATH`, `OWNER/NAME` or `OWNER/NAME@COMMIT`. Nothing here reaches for the network: a model of
+the hub is looked up in the hub's local cache (`HF_HOME`), and the command that fills it is told. A commit makes the
 revision of an engine the same on every machine, also on one that only plans.
 """
 
