@@ -241,6 +241,8 @@ class Pool(Strict):
     py_executable: str = ""
     """Python that runs its workers, where its engines need another environment; of the same version, with this package
     and the same Ray. Empty: the one that runs `build`."""
+    revisions: dict[str, tuple[str, ...]] = {}
+    """What the engines of each stage name themselves in that Python. `build` asks, and writes it into the run."""
 
 
 class ExecutorConfig(Strict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,9 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
         Tokenize(codec),
     )
     voices = Voices(query, manifest.language, manifest.takes_per_emotion) if annotate.needs_references else None
+    stated = {stage: names for pool in manifest.workers for stage, names in pool.revisions.items()}
+    stages = tuple(replace(stage, stated=stated.get(stage.name, ())) for stage in stages)
+    voices = replace(voices, stated=stated.get(voices.name, ())) if voices else None
     dag = Dag(manifest, Plan(planner), stages, voices)
     check_columns(dag)
     return dag

@@ -1,7 +1,8 @@
 """Engines that live in another Python environment than the driver: asked there what they are and what they lack.
 
 A pool's `py_executable` names the Python of its workers. It must be of the driver's version, with this package and the
-driver's Ray, and an engine must name itself there as it does here (`revision`), or its cells would not be found again.
+driver's Ray. What engines name themselves there (`revision`) is kept in the run's manifest, so that the driver knows
+the keys of their cells without having what they need.
 
     python -m pipeline.environments < question.json     what the driver runs with that Python
 """
@@ -59,9 +60,22 @@ def look(dag: Dag, file: Path | str) -> list[Found]:
         seen.setdefault(python, []).extend(about(stage.name, engine) for engine in stage.engines)
     found = seen.pop("", [])
     for python, own in seen.items():
-        found += _agreed(own, _ask(python, dag.manifest, file, [item.stage for item in own]), python, file)
+        found += _understood(_ask(python, dag.manifest, file, [item.stage for item in own]), python, file)
     order = {stage.name: place for place, stage in enumerate(_stages(dag))}
     return sorted(found, key=lambda item: order[item.stage])
+
+
+def stated(manifest: RunManifest, found: Iterable[Found]) -> RunManifest:
+    """The manifest with what the engines of other environments name themselves."""
+    names: dict[str, tuple[str, ...]] = {}
+    for item in found:
+        if item.python:
+            names[item.stage] = (*names.get(item.stage, ()), item.revision)
+    pools = []
+    for pool in manifest.workers:
+        mine = {stage: have for stage, have in names.items() if pool_of(manifest.workers, stage) is pool}
+        pools.append(pool.model_copy(update={"revisions": mine}))
+    return manifest.model_copy(update={"workers": tuple(pools)})
 
 
 def about(stage: str, engine: EngineConfig) -> Found:
@@ -100,7 +114,7 @@ def _ask(python: str, manifest: RunManifest, file: Path | str, stages: Iterable[
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _agreed(own: list[Found], answer: dict[str, Any], python: str, file: Path | str) -> list[Found]:
+def _understood(answer: dict[str, Any], python: str, file: Path | str) -> list[Found]:
     """The answer, refused where driver and workers would not understand each other."""
     for what, mine in _versions().items():
         if answer["versions"][what] != mine:
@@ -108,18 +122,10 @@ def _agreed(own: list[Found], answer: dict[str, Any], python: str, file: Path | 
                 f"{file}: workers: {python!r} has {what} {answer['versions'][what]} and the driver {mine}: Ray needs"
                 " the same on both sides"
             )
-    found = [
+    return [
         Found(**{**item, "problems": tuple(Problem(**problem) for problem in item["problems"]), "python": python})
         for item in answer["engines"]
     ]
-    for mine, other in zip(own, found, strict=True):
-        if not other.problems and mine.revision != other.revision:
-            raise UserError(
-                f"{file}: {mine.stage}: the engine {mine.engine} is {mine.revision!r} for the driver and"
-                f" {other.revision!r} in {python!r}, so its cells would not be found again: give both the same weights"
-                " and the same version of this package"
-            )
-    return found
 
 
 def _versions() -> dict[str, str]:

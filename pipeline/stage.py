@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -72,7 +72,10 @@ class Stage:
         version: Raise it whenever the stage's output changes for equal inputs, config and engine revision.
         reads: Qualified names of the columns that it reads: `stage.column`.
         writes: The columns that it adds.
+        stated: Revisions of its engines where they live in another environment than this process (`Pool.revisions`).
     """
+
+    stated: tuple[str, ...] = field(default=(), kw_only=True)
 
     name: ClassVar[str]
     version: ClassVar[int]
@@ -83,6 +86,11 @@ class Stage:
     def engines(self) -> tuple[EngineConfig, ...]:
         """The engines that it runs, for revisions, checks and cost."""
         return ()
+
+    @property
+    def revisions(self) -> tuple[str, ...]:
+        """Of its engines, as their own environment names them."""
+        return self.stated or tuple(engine.revision() for engine in self.engines)
 
     @property
     def batch_rows(self) -> int:
@@ -119,7 +127,7 @@ class Stage:
             "stage": self.name,
             "version": self.version,
             "config": self.keyed(),
-            "revisions": [engine.revision() for engine in self.engines],
+            "revisions": list(self.revisions),
         }
 
     @property

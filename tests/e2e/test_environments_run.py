@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -57,6 +58,11 @@ def test_each_pool_runs_in_its_own_environment(tmp_path: Path, tone_yaml: Callab
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 planned = 4 kept" in done.stdout
     assert echat("verify", tmp_path / "out").returncode == 0
+    made_by = json.loads((tmp_path / "out/shards/current/dataset.json").read_text())["engines"]
+    assert (made_by["speak_reply"], made_by["transcribe"]) == (["gadget-1.0"], ["gadget-2.0"])
+    cells = sorted(path.name for path in (tmp_path / "out" / "stages").glob("*/*"))
+    assert echat("build", run, "--out", tmp_path / "out", "--quiet").returncode == 0
+    assert sorted(path.name for path in (tmp_path / "out" / "stages").glob("*/*")) == cells, "nothing is made again"
 
     # Whichever Python is wrong is told before anything is made: here the two are exchanged.
     pools[0]["py_executable"], pools[1]["py_executable"] = str(second), str(first)

@@ -19,11 +19,15 @@ register("speaker", "gadget1", "gadget_engines:SpeakerOfGadget1")
 register("recognizer", "gadget2", "gadget_engines:RecognizerOfGadget2")
 
 
-def problems(wanted: str) -> list[Problem]:
+def version() -> str:
     try:
-        have = importlib.metadata.version("gadget")
+        return importlib.metadata.version("gadget")
     except importlib.metadata.PackageNotFoundError:
-        have = "missing"
+        return "missing"
+
+
+def problems(wanted: str) -> list[Problem]:
+    have = version()
     return (
         [] if have == wanted else [Problem(f"gadget {wanted} is needed, found {have}", f"pip install gadget=={wanted}")]
     )
@@ -39,6 +43,9 @@ def use(wanted: str) -> None:
 
 class SpeakerOfGadget1(ToneConfig):
     engine: Literal["gadget1"] = "gadget1"  # type: ignore[assignment]
+
+    def revision(self) -> str:
+        return f"gadget-{version()}"
 
     def problems(self) -> list[Problem]:
         return problems("1.0")
@@ -58,6 +65,9 @@ class _Speaker:
 
 class RecognizerOfGadget2(ToneRecognizerConfig):
     engine: Literal["gadget2"] = "gadget2"  # type: ignore[assignment]
+
+    def revision(self) -> str:
+        return f"gadget-{version()}"
 
     def problems(self) -> list[Problem]:
         return problems("2.0")
