@@ -109,6 +109,9 @@ def build(
     top_up: Annotated[
         bool, typer.Option("--top-up", help="Plan more until the quotas are kept; exit 1 if they are not.")
     ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Make so few dialogues, in the proportions of the quotas, to try a run.")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Most rounds of top-up, earlier ones included.")] = 3,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -118,10 +121,12 @@ def build(
     with sentences(verbose):
         from pipeline.build import build as run_build
         from pipeline.estimate import check_placement
+        from pipeline.limit import limited
 
         dag = load_dag(run)
         check_placement(dag)
-        result = run_build(dag.manifest, run, out, quiet, rounds if top_up else None)
+        manifest = limited(dag.manifest, dag.planner.quotas, limit) if limit else dag.manifest
+        result = run_build(manifest, run, out, quiet, rounds if top_up else None)
         _finish(out, result, as_json, rounds if top_up else None)
 
 

@@ -67,10 +67,10 @@ def calls(folder: Path) -> list[str]:
         return []
 
 
-def echat(*args: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+def echat(*args: object, timeout: float = 300, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     """Run the command as a user does."""
     command = [ECHAT, *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **kwargs)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, **kwargs)
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -132,7 +132,8 @@ def make_s3(path: Path, version: int = 2) -> Path:
 def make_bank(folder: Path, voices: Sequence[str] = (), emotions: Sequence[str] = ("neutral",)) -> Path:
     """A bank as `echat ingest voices` lays it out: the query voices of the stand-in table, or some of them."""
     (folder / "prompts").mkdir(parents=True)
-    table = [voice for voice in VoiceTable.load("cosyvoice").voices if voice.voice in voices or not voices]
+    everyone = VoiceTable.load("cosyvoice").voices
+    table = [voice for voice in everyone if voice.voice in voices or (not voices and voice.role == "query")]
     prompts = []
     for number, voice in enumerate(table):
         for emotion in emotions:
