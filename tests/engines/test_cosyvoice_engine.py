@@ -73,20 +73,31 @@ def test_the_cues_choose_the_mode(speaker: Any, asked: list[Any], labels: dict[s
     assert [call[0] for call in asked if call[0] != "add_zero_shot_spk"] == [mode]
 
 
-def test_another_instruction_is_another_manner_of_one_kept_voice(speaker: Any, asked: list[Any]) -> None:
-    said = {
-        emotion: speaker.speak(utterance(emotion=emotion, intensity=0.5)).samples for emotion in ("angry", "disgust")
-    }
-    assert len({len(samples) for samples in said.values()}) == 2 or not np.array_equal(*said.values())
-    assert [call[2] for call in asked if call[0] == "inference_instruct2"] == [
-        "Please say this in an annoyed tone.",
-        "Please say this in a slightly disgusted tone.",
+def test_an_instruction_reaches_the_model_and_leaves_the_kept_voice_whole(
+    speaker: Any, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frontend, model = speaker._model._frontend, speaker._model._model.model
+    heard: list[dict[str, Any]] = []
+    speak = model.tts
+
+    def tts(**given: Any) -> Any:
+        heard.append(given)
+        return speak(**given)
+
+    monkeypatch.setattr(model, "tts", tts)
+    for emotion in ("angry", "disgust"):
+        speaker.speak(utterance(emotion=emotion, intensity=0.5))
+    speaker.speak(utterance())
+    said = [frontend.tokenizer.tokenizer.decode(given["prompt_text"][0]) for given in heard]
+    assert said == [
+        "Please say this in an annoyed tone.<|endofprompt|>",
+        "Please say this in a slightly disgusted tone.<|endofprompt|>",
+        "Hi there.",
     ]
-    speaker.speak(utterance(emotion="angry"))
+    assert ["llm_prompt_speech_token" in given for given in heard] == [False, False, True]
     assert sum(call[0] == "add_zero_shot_spk" for call in asked) <= 1, "a voice is heard once"
-    kept = speaker._model._frontend.spk2info
-    assert not [name for name in kept if "#" in name], "what an instruction needed is gone with it"
-    assert all("llm_prompt_speech_token" in voice for voice in kept.values()), "no mode took a kept voice apart"
+    assert not [name for name in frontend.spk2info if "#" in name], "what an instruction needed is gone with it"
+    assert all("llm_prompt_speech_token" in voice for voice in map(frontend.spk2info.get, frontend.spk2info))
 
 
 def test_kept_voices_do_not_change_what_is_spoken(config: CosyVoiceConfig, speaker: Any) -> None:
