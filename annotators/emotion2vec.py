@@ -40,8 +40,6 @@ CLASSES: Mapping[str, str] = {
 """Ours by emotion2vec's, whose tokens are Chinese and English with a slash between."""
 _FILES = ("model.pt", ("configuration.json", "config.yaml"), "config.yaml", "tokens.txt")
 _PREFIX = "d2v_model."  # of the checkpoint's names of the encoder
-_SHORTEST = 0.1  # seconds; less fills no frame of the encoder
-_SILENCE = 1e-4  # peak
 
 
 class Emotion2vec:
@@ -58,7 +56,7 @@ class Emotion2vec:
 
     def annotate(self, clip: Clip) -> Label:
         """Label one clip; `none` at even odds for silence and for less than 0.1 s."""
-        if clip.seconds < _SHORTEST or float(np.abs(clip.audio).max()) < _SILENCE:
+        if clip.soundless:
             return heads.unsure((*EMOTIONS, NONE))
         # It gets the array at 16 kHz; a path would be read through torchcodec.
         (found,) = self._model.generate(

@@ -33,8 +33,6 @@ _PIPELINE = (
     "config.yaml", "segmentation/pytorch_model.bin", "embedding/pytorch_model.bin", "plda/plda.npz",
     "plda/xvec_transform.npz",
 )  # fmt: skip
-_SHORTEST = 0.1  # seconds; less fills no frame of the networks
-_SILENCE = 1e-4  # peak
 _SOFTNESS = 0.25  # seconds around the limit within which an answer is unsure
 
 Interval = tuple[float, float]
@@ -72,7 +70,7 @@ class PyannoteSpeakers:
 
     def annotate(self, clip: Clip) -> Label:
         """Label one clip; `none` at even odds where nobody speaks."""
-        if clip.seconds < _SHORTEST or float(np.abs(clip.audio).max()) < _SILENCE:
+        if clip.soundless:
             return heads.unsure(CLASSES)
         found = self._pipeline(_file(clip.audio))
         turns: dict[str, list[Interval]] = {}
@@ -125,7 +123,7 @@ class PyannoteRater:
         Args:
             audio: float32 (num_samples,), mono at 16 kHz.
         """
-        if len(audio) < _SHORTEST * SAMPLE_RATE or float(np.abs(audio).max()) < _SILENCE:
+        if Clip(audio, SAMPLE_RATE).soundless:
             return []
         found = self._detector(_file(audio)).get_timeline().support()
         length = len(audio) / SAMPLE_RATE

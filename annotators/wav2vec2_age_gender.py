@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from annotators import heads, packages
 from annotators.base import Annotator, AnnotatorConfig, Label
-from annotators.clip import Clip
+from annotators.clip import SAMPLE_RATE, Clip
 from manifests.engine import Problem, Throughput, unkeyed
 from manifests.errors import UserError
 from manifests.labels import AGES, GENDERS
@@ -26,7 +26,6 @@ VERSION = 1  # of the code below: raise it when the same clip may get another la
 _FILES = ("config.json", ("model.safetensors", "pytorch_model.bin"))
 _VOICES = ("female", "male", "child")  # order of the gender head
 _YEARS = 100.0  # the age head gives centuries
-_SHORTEST, _SILENCE = 0.1, 1e-4  # seconds; peak
 _LONGEST = 30  # seconds that are heard of a clip: the network's memory grows with the square
 
 
@@ -37,19 +36,12 @@ class AgeGender:
         """Keep the network; see `load`."""
         self._network, self._device = network, device
 
-    def measure(self, audio: np.ndarray) -> tuple[float, dict[str, float]] | None:
-        """Age in years and the probability of each kind of voice.
-
-        Args:
-            audio: float32 (num_samples,), mono at 16 kHz; 30 s of it are heard.
-
-        Returns:
-            None for silence and for less than 0.1 s.
-        """
+    def measure(self, clip: Clip) -> tuple[float, dict[str, float]] | None:
+        """Age in years and the probability of each kind of voice, of the first 30 s; None of a clip without sound."""
         import torch
 
-        audio = audio[: _LONGEST * 16000]
-        if len(audio) < _SHORTEST * 16000 or float(np.abs(audio).max()) < _SILENCE:
+        audio = clip.audio[: _LONGEST * SAMPLE_RATE]
+        if clip.soundless:
             return None
         scaled = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)  # as its feature extractor does
         with torch.inference_mode():
@@ -88,7 +80,7 @@ class Wav2vec2Age:
 
     def annotate(self, clip: Clip) -> Label:
         """Label one clip; `none` at even odds for silence and for less than 0.1 s."""
-        found = self._network.measure(clip.audio)
+        found = self._network.measure(clip)
         if found is None:
             return heads.unsure(AGES)
         years, voices = found
@@ -108,7 +100,7 @@ class Wav2vec2Gender:
 
     def annotate(self, clip: Clip) -> Label:
         """Label one clip; `none` at even odds for silence and for less than 0.1 s."""
-        found = self._network.measure(clip.audio)
+        found = self._network.measure(clip)
         if found is None:
             return heads.unsure(GENDERS)
         years, voices = found

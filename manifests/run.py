@@ -39,6 +39,8 @@ MAX_TURNS = 5
 """Turns that the trainers of this kind of dialogue keep at most."""
 SINGLE_TURN = {1: 1.0}
 
+Vote = Literal["all", "majority", "any"]
+
 Limit = Annotated[float, AfterValidator(_number)]
 """A threshold; infinite is allowed and means none."""
 
@@ -189,7 +191,10 @@ class SelectConfig(Strict):
     mos_min: Limit | None = None
     """Least predicted opinion score of query and reply; needs `mos` with `share: 1`."""
     agree: tuple[str, ...] = ()
-    """Families whose recognised label must equal the requested one, wherever one was requested, by every annotator."""
+    """Families whose recognised label must equal the requested one, wherever one was requested; see `vote`."""
+    vote: dict[str, Vote] = {}
+    """How several annotators of a family of `agree` decide: `all` must hear the requested label (the default), a
+    `majority` (more than half), or `any`."""
     agree_real: bool = False
     """Whether recordings, which people labelled, must agree too."""
     confidence_min: dict[str, Ratio] = {}
@@ -213,6 +218,9 @@ class SelectConfig(Strict):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} needs the smaller number first")
+        for family in self.vote:
+            if family not in self.agree:
+                raise ValueError(f"vote.{family} has no effect: name {family} in agree too, or remove it")
         for name in self.confidence_min:
             family = family_of(name)
             if family in HEARD and family not in self.agree:
@@ -273,7 +281,7 @@ class RunManifest(Strict):
     speak_reply: dict[str, Any]
     transcribe: dict[str, Any]
     annotate: dict[str, tuple[dict[str, Any], ...]] = {}
-    """Annotators by family: one engine, or a list of them."""
+    """Annotators by family: one engine, or a list of them; a name alone is an engine with its defaults."""
     rate: dict[str, Any]
     mos: dict[str, Any] | None = None
     """Rater of predicted opinion scores; none by default, for it is slow."""
@@ -297,7 +305,15 @@ class RunManifest(Strict):
     def _lists(cls, annotate: Any) -> Any:
         if not isinstance(annotate, dict):
             return annotate
-        return {family: (engine,) if isinstance(engine, dict) else engine for family, engine in annotate.items()}
+        lists = {
+            family: (engines,) if isinstance(engines, dict | str) else engines for family, engines in annotate.items()
+        }
+        return {
+            family: [{"engine": one} if isinstance(one, str) else one for one in engines]
+            if isinstance(engines, list | tuple)
+            else engines
+            for family, engines in lists.items()
+        }
 
     @model_validator(mode="after")
     def _families(self) -> RunManifest:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from engine_cases import unexercised
+from engine_cases import engines, unexercised  # noqa: F401  (a fixture)
 
 ROOT = Path(__file__).parent.parent
 SUPPORT = ROOT / "tests" / "support"
@@ -84,8 +84,8 @@ def tree(folder: Path) -> dict[str, str]:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     llm = "" if os.environ.get("ECHAT_TEST_LLM") else " a real language model behind a server (make test-llm),"
-    engines = unexercised()
-    llm += f" {', '.join(engines)} (make test-engines)," if engines else ""
+    left_out = unexercised()
+    llm += f" {', '.join(left_out)} (make test-engines)," if left_out else ""
     terminalreporter.write_line(
         f"not exercised here:{llm} GPUs, Ray on several machines, Beam runners other than the in-process one,"
         " weights from a model hub"

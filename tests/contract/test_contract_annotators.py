@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import asked
+from contract_audio import AUDIO, CLIPS, asked
 from engine_cases import Engines, cases
 from sounds import SAMPLE_RATE, VOICELESS, syllables
 
@@ -34,8 +34,9 @@ def check(label: Label, role: str, keeps_embedding: bool) -> None:
 
 
 @ANNOTATORS
-def test_it_answers_or_says_why(engines: Engines, role: str, name: str, audio) -> None:
-    what, samples, rate = audio
+@CLIPS
+def test_it_answers_or_says_why(engines: Engines, role: str, name: str, what: str) -> None:
+    samples, rate = AUDIO[what]
     engine, keeps = engines.open(role, name), engines.config(role, name).keeps_embedding  # type: ignore[attr-defined]
     label, reason = asked(lambda: engine.annotate(Clip(samples, rate)))
     if label is None or what == "NaN":

@@ -6,14 +6,15 @@ import math
 
 import numpy as np
 import pytest
-from conftest import asked
+from contract_audio import AUDIO, CLIPS, asked
 from engine_cases import Engines, cases
 from sounds import SAMPLE_RATE, VOICELESS, syllables
 
 
 @pytest.mark.parametrize(("role", "name"), cases("rater"))
-def test_raters_measure_or_say_why(engines: Engines, role: str, name: str, audio) -> None:
-    what, samples, rate = audio
+@CLIPS
+def test_raters_measure_or_say_why(engines: Engines, role: str, name: str, what: str) -> None:
+    samples, rate = AUDIO[what]
     rated, reason = asked(engines.open(role, name).rate, samples, rate)
     if rated is None or what == "NaN":
         assert what == "NaN", reason
@@ -38,8 +39,9 @@ def test_the_same_clip_is_rated_the_same_whatever_came_between(engines: Engines,
 
 
 @pytest.mark.parametrize(("role", "name"), cases("mos"))
-def test_opinion_scores_are_numbers_or_say_why(engines: Engines, role: str, name: str, audio) -> None:
-    what, samples, rate = audio
+@CLIPS
+def test_opinion_scores_are_numbers_or_say_why(engines: Engines, role: str, name: str, what: str) -> None:
+    samples, rate = AUDIO[what]
     scored, reason = asked(engines.open(role, name).score, samples, rate)
     if scored is None:
         assert reason

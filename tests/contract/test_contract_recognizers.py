@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import AUDIO, asked
+from contract_audio import AUDIO, CLIPS, asked
 from engine_cases import Engines, cases
 from sounds import SAMPLE_RATE, syllables
 
@@ -57,8 +57,9 @@ def same(one: Transcript, other: Transcript) -> bool:
 
 
 @RECOGNIZERS
-def test_a_mismatch_is_heard_or_the_reason_told(engines: Engines, role: str, name: str, audio) -> None:
-    what, samples, rate = audio
+@CLIPS
+def test_a_mismatch_is_heard_or_the_reason_told(engines: Engines, role: str, name: str, what: str) -> None:
+    samples, rate = AUDIO[what]
     heard, reason = asked(engines.open(role, name).transcribe, samples, rate, TEXT, "en")
     if heard is None:
         assert reason

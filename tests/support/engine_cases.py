@@ -91,3 +91,9 @@ class Engines:
         if (role, name) not in self._opened:
             self._opened[role, name] = self.config(role, name).open()
         return self._opened[role, name]
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Engines:
+    """Opens engines, each once a session."""
+    return Engines(tmp_path_factory.mktemp("weights"))

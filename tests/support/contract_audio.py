@@ -1,4 +1,4 @@
-"""What every engine of a role must do, whichever it is: `tests/support/engine_cases.py` says which are run and how."""
+"""Audio for the contract tests of engines, and how they ask."""
 
 from __future__ import annotations
 
@@ -7,14 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_cases import Engines
 from sounds import SAMPLE_RATE, odd_audio, syllables
-
-
-@pytest.fixture(scope="session")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Engines:
-    """Opens engines, each once a session."""
-    return Engines(tmp_path_factory.mktemp("weights"))
 
 
 def all_audio() -> dict[str, tuple[np.ndarray, int]]:
@@ -33,12 +26,8 @@ def all_audio() -> dict[str, tuple[np.ndarray, int]]:
 
 AUDIO = all_audio()
 NAMES = [*(name for name in AUDIO if name != "60 s"), pytest.param("60 s", marks=pytest.mark.slow)]
-
-
-@pytest.fixture(params=NAMES)
-def audio(request: pytest.FixtureRequest) -> tuple[str, np.ndarray, int]:
-    """Each of `AUDIO`, with its name."""
-    return request.param, *AUDIO[request.param]
+CLIPS = pytest.mark.parametrize("what", NAMES)
+"""Runs a test with the name of each of `AUDIO`."""
 
 
 def asked(call: Callable[..., Any], *arguments: Any) -> tuple[Any, str]:
