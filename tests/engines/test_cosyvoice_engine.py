@@ -91,7 +91,7 @@ def test_an_instruction_reaches_the_model_and_leaves_the_kept_voice_whole(
     said = [frontend.tokenizer.tokenizer.decode(given["prompt_text"][0]) for given in heard]
     assert said == [
         "Please say this in an annoyed tone.<|endofprompt|>",
-        "Please say this in a slightly disgusted tone.<|endofprompt|>",
+        "Please say this in a slightly disgusted tone, slowly.<|endofprompt|>",
         "Hi there.",
     ]
     assert ["llm_prompt_speech_token" in given for given in heard] == [False, False, True]
