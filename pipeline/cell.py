@@ -9,6 +9,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -18,6 +19,7 @@ import pyarrow as pa
 from manifests import schema
 from manifests.errors import UserError, WorkFailedError
 from manifests.ledger import CellRecord, Ledger
+from pipeline.gpu import GpuMeter, free_memory, out_of_memory
 from pipeline.join import join_rows
 from pipeline.stage import REFERENCE, Metered, Row, Stage, Worker, identity_digest, value_bytes
 from pipeline.stages.voices import VOICES, reference
@@ -94,7 +96,8 @@ def run_cell(
     todo = [place for place in range(len(rows)) if place not in made and not errors[place]]
     failures = _poisonous(job, rows, todo)
     todo = [place for place in todo if place not in failures]
-    spent = _make(stage, job, rows, todo, open_worker, crumb, made, failures) if todo else {}
+    with GpuMeter() if todo else nullcontext(None) as meter:
+        spent = _make(stage, job, rows, todo, open_worker, crumb, made, failures) if todo else {}
     table = _table(stage, rows, row_keys, errors, made, failures)
     metrics = {
         "made": len(made) - copied,
@@ -104,6 +107,7 @@ def run_cell(
         "wall_s": round(time.time() - started, 3),
         "finished": round(time.time(), 3),
         **spent,
+        **(meter.metrics if meter else {}),
         "worker": f"{socket.gethostname()}:{os.getpid()}",
     }
     listed = _list_failures(stage, ledger, job, rows, failures)
@@ -124,14 +128,18 @@ def _make(
     worker = open_worker()
     if isinstance(worker, Metered):
         worker.take_metrics()  # of a cell that was given up
-    size = 1 if job.one_by_one else stage.batch_rows
-    for start in range(0, len(todo), size):
-        for place, out in _process(worker, stage, rows, todo[start : start + size], crumb):
+    batches = _Batches(worker, stage, rows, crumb, 1 if job.one_by_one else stage.batch_rows)
+    start = 0
+    while start < len(todo):
+        batch = todo[start : start + batches.size]
+        for place, out in batches.run(batch):
             if isinstance(out, _Failure):
                 failures[place] = out
             else:
                 made[place] = out
-    return worker.take_metrics() if isinstance(worker, Metered) else {}
+        start += len(batch)
+    halved = {"batches_halved": batches.halved} if batches.halved else {}
+    return {**(worker.take_metrics() if isinstance(worker, Metered) else {}), **halved}
 
 
 def _poisonous(job: CellJob, rows: Sequence[Row], todo: Sequence[int]) -> dict[int, _Failure]:
@@ -192,32 +200,47 @@ def _copy_earlier(
     return made
 
 
-def _process(
-    worker: Worker,
-    stage: Stage,
-    rows: Sequence[Row],
-    places: Sequence[int],
-    crumb: Callable[[Sequence[tuple[str, int]]], None],
-) -> Iterator[tuple[int, dict[str, Any] | _Failure]]:
-    """Run a batch; when it fails, its halves; a single row that fails is a failure."""
-    batch = [rows[place] for place in places]
-    crumb([(row["id"], row["turn"]) for row in batch])
-    try:
-        out = worker.process(batch)
-        if len(out) != len(batch):
-            raise ValueError(f"the engine gave {len(out)} results for {len(batch)} rows")
-        checked = [_failed(result) if isinstance(result, Exception) else _checked(stage, result) for result in out]
-    except (UserError, WorkFailedError):
-        raise
-    except Exception as error:
+@dataclass
+class _Batches:
+    """Runs the rows of a cell in batches of `size`, which memory may make smaller for the rest of the cell."""
+
+    worker: Worker
+    stage: Stage
+    rows: Sequence[Row]
+    crumb: Callable[[Sequence[tuple[str, int]]], None]
+    size: int
+    halved: int = 0
+
+    def run(self, places: Sequence[int]) -> Iterator[tuple[int, dict[str, Any] | _Failure]]:
+        """Run a batch; when it fails, its halves; a single row that fails is a failure."""
+        batch = [self.rows[place] for place in places]
+        self.crumb([(row["id"], row["turn"]) for row in batch])
+        try:
+            out = self.worker.process(batch)
+            if len(out) != len(batch):
+                raise ValueError(f"the engine gave {len(out)} results for {len(batch)} rows")
+            short = next((result for result in out if isinstance(result, Exception) and out_of_memory(result)), None)
+            if short is not None and len(batch) > 1:
+                raise short
+            found = [_failed(it) if isinstance(it, Exception) else _checked(self.stage, it) for it in out]
+        except (UserError, WorkFailedError):
+            raise
+        except Exception as error:
+            failure, memory = _failed(error), out_of_memory(error)
+        else:
+            yield from zip(places, found, strict=True)
+            return
+        # Outside of the handler, whose error holds the frames, and so the tensors, of the batch that failed.
+        if memory:
+            free_memory()
+            self.halved += len(places) > 1
+            self.size = max(1, min(self.size, len(places) // 2))
         if len(places) == 1:
-            yield places[0], _failed(error)
+            yield places[0], failure
             return
         half = len(places) // 2
-        yield from _process(worker, stage, rows, places[:half], crumb)
-        yield from _process(worker, stage, rows, places[half:], crumb)
-        return
-    yield from zip(places, checked, strict=True)
+        yield from self.run(places[:half])
+        yield from self.run(places[half:])
 
 
 def _failed(error: Exception) -> _Failure:

@@ -79,19 +79,27 @@ def doctor(
 ) -> None:
     """Say what can run here, and the fix for what cannot. Exit 1 if the named run cannot."""
     with sentences(verbose):
+        from pipeline.build import check_pools
         from pipeline.doctor import engine_checks, machine_checks
 
         dag = load_dag(run) if run else None
-        machine, engines = machine_checks(Path.cwd()), engine_checks(dag)
+        if dag is not None:
+            check_pools(dag, run or Path())
+        machine, engines = machine_checks(Path.cwd()), engine_checks(dag, run or "")
         if as_json:
             show_json([{**vars(check), "ok": check.ok} for check in (*machine, *engines)])
         else:
-            for title, checks in (("machine", machine), ("engines", engines)):
-                rows = [("ok" if check.ok else "MISSING", check.what, check.state, check.fix) for check in checks]
-                show_table("", ["", title, "state", "fix"], rows)
+            rows = [(_mark(check.ok), check.what, check.state, check.fix) for check in machine]
+            show_table("", ["", "machine", "state", "fix"], rows)
+            rows = [(_mark(c.ok), c.what, c.state, c.weights, c.device, c.licence, c.fix) for c in engines]
+            show_table("", ["", "engine", "state", "weights", "device", "licence", "fix"], rows)
         bad = [check for check in (*machine, *(engines if run else ())) if not check.ok]
         if bad:
             raise typer.Exit(1)
+
+
+def _mark(ok: bool) -> str:
+    return "ok" if ok else "MISSING"
 
 
 @app.command()
@@ -101,6 +109,9 @@ def build(
     top_up: Annotated[
         bool, typer.Option("--top-up", help="Plan more until the quotas are kept; exit 1 if they are not.")
     ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Make so few dialogues, in the proportions of the quotas, to try a run.")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Most rounds of top-up, earlier ones included.")] = 3,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -110,10 +121,12 @@ def build(
     with sentences(verbose):
         from pipeline.build import build as run_build
         from pipeline.estimate import check_placement
+        from pipeline.limit import limited
 
         dag = load_dag(run)
         check_placement(dag)
-        result = run_build(dag.manifest, run, out, quiet, rounds if top_up else None)
+        manifest = limited(dag.manifest, dag.planner.quotas, limit) if limit else dag.manifest
+        result = run_build(manifest, run, out, quiet, rounds if top_up else None)
         _finish(out, result, as_json, rounds if top_up else None)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from manifests.errors import UserError, WorkFailedError
 from manifests.run import ExecutorConfig, Pool
 from pipeline.cell import CellJob
+from pipeline.environments import runtime_env
 from pipeline.runner import Job, RayRunner, Runner, crumb_path, read_crumb
 from pipeline.schedule import Schedule
 
@@ -97,7 +98,7 @@ class RayExecutor:
 
     def _spawn(self, pool: Pool) -> Any:
         actor = self.ray.remote(RayRunner).options(
-            num_cpus=pool.cpus, num_gpus=pool.gpus, max_restarts=0, max_task_retries=0
+            num_cpus=pool.cpus, num_gpus=pool.gpus, max_restarts=0, max_task_retries=0, **runtime_env(pool)
         )
         return actor.remote(str(self.run_folder), self.deadline_s)
 

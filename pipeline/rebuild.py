@@ -126,7 +126,7 @@ def _other_makers(dag: Dag, dataset: Mapping[str, Any], shards: Path) -> Iterato
     if dataset["version"] != VERSION:
         yield Finding(file, "", f"the shards are of version {dataset['version']}, and this package writes {VERSION}")
     for stage in dag.stages:
-        here, there = [engine.revision() for engine in stage.engines], dataset["engines"].get(stage.name)
+        here, there = list(stage.revisions), dataset["engines"].get(stage.name)
         if here != there:
             yield Finding(file, "", f"{stage.name} was made by {there}, and here runs {here}")
 

@@ -302,7 +302,7 @@ def describe(dag: Dag, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for split in SPLITS
         },
         "shards": shards,
-        "engines": {stage.name: [engine.revision() for engine in stage.engines] for stage in dag.stages},
+        "engines": {stage.name: list(stage.revisions) for stage in dag.stages},
         "licences": {
             **{stage.name: [engine.licence for engine in stage.engines] for stage in dag.stages},
             "voices": dag.planner.licences,
