@@ -13,8 +13,12 @@ FIX = "make engines"
 
 
 def missing(modules: Iterable[str]) -> list[Problem]:
-    """A problem for each package that is not installed, by the name of its module."""
-    return [Problem(f"the package {name} is not installed", FIX) for name in modules if not _there(name)]
+    """The packages that are not installed, by the names of their modules, as one problem; none where all are."""
+    absent = [name for name in modules if not _there(name)]
+    if not absent:
+        return []
+    what = f"the package {absent[0]} is" if len(absent) == 1 else f"the packages {', '.join(absent)} are"
+    return [Problem(f"{what} not installed", FIX)]
 
 
 def version(package: str) -> str:

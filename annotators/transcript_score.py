@@ -18,9 +18,11 @@ from pathlib import Path
 
 from annotators import packages
 from annotators.base import Transcript, Word
-from manifests.engine import Problem
+from manifests.errors import UserError
 from manifests.wer import error_rates, normalise
 
+MODULES = ("whisper", "tn")
+"""Of openai-whisper and of WeTextProcessing."""
 VERSION = 1  # of the code below: raise it when the same texts may be scored otherwise
 
 
@@ -38,31 +40,17 @@ def score(heard: str, reference: str, language: str, words: tuple[Word, ...] | N
     return Transcript(normalise(heard, language), normalise(reference, language), wer, cer, words=words)
 
 
-def problems() -> list[Problem]:
-    """What the normalisers need and is not there."""
-    found = []
-    if _spellings() is None:
-        found.append(Problem("openai-whisper, which has the table of spellings, is not installed", packages.FIX))
-    if importlib.util.find_spec("tn") is None:
-        found.append(Problem("the package WeTextProcessing is not installed", packages.FIX))
-    return found
-
-
-def _spellings() -> Path | None:
-    """The table of spellings, found without importing the package."""
-    spec = importlib.util.find_spec("whisper")
-    if spec is None or not spec.origin:
-        return None
-    path = Path(spec.origin).parent / "normalizers" / "english.json"
-    return path if path.is_file() else None
-
-
 @lru_cache(maxsize=1)
 def _english() -> Callable[[str], str]:
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
-    path = _spellings()
-    return EnglishTextNormalizer(json.loads(path.read_text(encoding="utf-8")) if path else {})
+    spec = importlib.util.find_spec("whisper")  # not imported: it would bring all of openai-whisper
+    if spec is None or not spec.origin:
+        raise UserError(
+            f"the package openai-whisper, which has the table of spellings, is not installed: {packages.FIX}"
+        )
+    table = Path(spec.origin).parent / "normalizers" / "english.json"
+    return EnglishTextNormalizer(json.loads(table.read_text(encoding="utf-8")))
 
 
 @lru_cache(maxsize=1)

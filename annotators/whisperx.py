@@ -94,9 +94,7 @@ class WhisperxConfig(RecognizerConfig):
 
     licence = "code BSD-2-Clause (whisperx), MIT (the rest); weights MIT (Whisper), Apache-2.0 (aligners)"
     throughput = Throughput(
-        8.0,
-        "core",
-        "CPU time of whisper-base, int8, beam 5, clips of 2 to 6 s, one thread (benchmarks/whisperx_batching.py)",
+        8.0, "core", "CPU time of whisper-base, int8, beam 5, one thread: benchmarks/whisperx_batching.py"
     )
 
     engine: Literal["whisperx"] = "whisperx"
@@ -159,7 +157,7 @@ class WhisperxConfig(RecognizerConfig):
 
     def problems(self) -> list[Problem]:
         """Packages and weights that are missing; nothing is loaded."""
-        found = [*packages.missing(self._modules), *transcript_score.problems()]
+        found = packages.missing((*self._modules, *transcript_score.MODULES))
         for weights in (self._weights, *self._aligners.values()):
             found += weights.problems()
         return found
