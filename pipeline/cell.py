@@ -82,6 +82,8 @@ def run_cell(
     done = ledger.find(stage.name, job.part, key)
     if done is not None:
         return done
+    for record in (*inputs, *voices.values()):
+        ledger.check(record)
     rows, errors = join_rows(ledger, inputs, stage.reads)
     if REFERENCE in stage.reads:
         references = {voice: reference(ledger, record) for voice, record in voices.items()}
@@ -186,7 +188,7 @@ def _copy_earlier(
             if not error and key in wanted and wanted[key] not in made
         ]
         if hits:
-            full = shelf.load(record).select(stage.writes.names).take([number for number, _ in hits])
+            full = shelf.load(shelf.check(record)).select(stage.writes.names).take([number for number, _ in hits])
             for (_, place), row in zip(hits, full.to_pylist(), strict=True):
                 made[place] = row
     return made

@@ -19,7 +19,7 @@ from pipeline.dag import build_dag
 from pipeline.duplicates import Duplicates
 from pipeline.grid import Grid
 from pipeline.join import by_dialogue, join_rows
-from pipeline.select import load_statistics, select_key, verdicts
+from pipeline.select import damaged_file, load_statistics, select_key, verdicts
 from pipeline.shards import describe, lay_out, layout_key, shard_samples
 from pipeline.summary import Summary
 from pipeline.thresholds import report, rules_of, thresholds_of
@@ -197,6 +197,9 @@ def _check_verdicts(
         path = select / name
         if not path.is_file() or path.read_bytes() != content:
             findings.append(Finding(str(path), "", "is not how the cells calibrate: run the same command again"))
+    damaged = damaged_file(select)
+    if damaged and not findings:
+        findings.append(Finding(str(select / damaged), "", f"is not what was written: {_AGAIN}"))
     file = str(select / "statistics.json")
     try:
         if load_statistics(select) != summary.document():

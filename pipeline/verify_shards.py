@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from manifests.files import sha256
+from manifests.files import read_checksums, sha256
 from pipeline.audio import decode_flac
 
 
@@ -38,7 +38,7 @@ def verify_shards(folder: Path, deep: bool, kept: dict[str, str] | None = None) 
     """
     try:
         dataset = json.loads((folder / "dataset.json").read_text())
-        checksums = [line.split("  ", 1) for line in (folder / "checksums.sha256").read_text().splitlines()]
+        checksums = read_checksums((folder / "checksums.sha256").read_bytes())
         shards = dataset["shards"]
         listed_shards = {shard["name"]: shard for shard in shards}
         totals = (
@@ -49,13 +49,17 @@ def verify_shards(folder: Path, deep: bool, kept: dict[str, str] | None = None) 
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         yield Finding(str(folder), "", f"dataset.json or checksums.sha256 cannot be read ({error})")
         return
-    for digest, name in checksums:
+    outside = [name for name in (*checksums, *listed_shards) if not _inside(name)]
+    if outside:
+        yield Finding(str(folder), outside[0], "is no name of a file inside the set")
+        return
+    for name, digest in checksums.items():
         path = folder / name
         if not path.is_file():
             yield Finding(str(path), "", "is missing")
         elif sha256(path) != digest:
             yield Finding(str(path), "", "the sha256 is not the listed one")
-    listed = {name for _, name in checksums} | {"checksums.sha256"}
+    listed = {*checksums, "checksums.sha256"}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         if str(path.relative_to(folder)) not in listed:
             yield Finding(str(path), "", "is not listed in checksums.sha256")
@@ -87,7 +91,7 @@ def _check_shard(
     if (path.stat().st_size, sha256(path)) != (shard["size"], shard["sha256"]):
         yield Finding(str(path), "", "is not of the size or sha256 that dataset.json says")
     try:
-        if index_tar(path) != path.with_name(path.name + ".idx").read_text():
+        if index_tar(path).encode() != path.with_name(path.name + ".idx").read_bytes():
             yield Finding(str(path), "", "the index does not fit the tar")
         with tarfile.open(path, "r:") as archive:
             for key, members in tar_samples(archive):
@@ -101,6 +105,11 @@ def _check_shard(
         yield Finding(str(path), "", f"cannot be read as a tar ({error})")
     if rows != shard["rows"]:
         yield Finding(str(path), "", f"holds {rows} dialogues where dataset.json says {shard['rows']}")
+
+
+def _inside(name: str) -> bool:
+    """Whether a name that somebody wrote stays in the folder where it is looked for."""
+    return not name.startswith("/") and ".." not in name.split("/") and "\0" not in name
 
 
 def tar_samples(archive: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
 import tarfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 from conftest import CHAOS, ECHAT, calls, tree
+from killing import events, kill_all, spoken, start, workers
 
-from manifests.ids import seed_of
-from manifests.ledger import Ledger
 from manifests.run import load_run
 from pipeline.build import build
-from pipeline.dag import build_dag
-from pipeline.grid import Grid
 from pipeline.status import status
 
 pytestmark = pytest.mark.slow
@@ -35,36 +29,6 @@ def slow(cost: float) -> dict:
     return {**CHAOS, "speak_query": speaker, "speak_reply": speaker}
 
 
-def start(file: Path, out: Path) -> subprocess.Popen:
-    log = (out.parent / "log").open("a")
-    return subprocess.Popen([ECHAT, "build", file, "--out", out], stdout=log, stderr=log, env=dict(os.environ))
-
-
-def kill_all(driver: subprocess.Popen) -> None:
-    """SIGKILL the driver and every process under it: Ray's daemons and the workers."""
-    processes = psutil.Process(driver.pid).children(recursive=True)
-    for process in [psutil.Process(driver.pid), *processes]:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    driver.wait()
-
-
-def workers(driver: subprocess.Popen) -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process(driver.pid).children(recursive=True):
-        try:
-            if any("RayRunner" in word for word in process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def events(out: Path, kind: str) -> list[dict]:
-    lines = (out / "events.jsonl").read_text().splitlines()
-    return [event for event in map(json.loads, lines) if event["event"] == kind]
-
-
 def a_query(shards: Path) -> str:
     """The text of some query, that no other row has."""
     texts = []
@@ -75,21 +39,6 @@ def a_query(shards: Path) -> str:
     return next(text for text in texts if texts.count(text) == 1)
 
 
-def committed(file: Path, out: Path) -> set[str]:
-    """Seeds of the utterances whose speech is in a committed cell."""
-    dag, ledger = build_dag(load_run(file), file), Ledger(out)
-    key = dag.plan.cell_key([])
-    plan = [record for part in range(dag.planner.num_parts) if (record := ledger.find("plan", part, key))]
-    grid = Grid(dag, ledger, plan)
-    return {
-        str(seed_of(row["id"], row["turn"], name))
-        for cells in grid.records.values()
-        for name in ("speak_query", "speak_reply")
-        if name in cells
-        for row in ledger.load(cells[name], ["id", "turn"]).to_pylist()
-    }
-
-
 def test_killing_everything_at_random_moments_costs_only_the_cells_in_flight(tone_yaml, tmp_path, chaos):
     calm = build(load_run(tone_yaml("calm.yaml", **CHAOS)), tmp_path / "calm.yaml", tmp_path / "calm", quiet=True)
     (chaos / "calls").unlink()
@@ -97,7 +46,7 @@ def test_killing_everything_at_random_moments_costs_only_the_cells_in_flight(ton
     moments = random.Random(20)
     interrupted = 0
     for _ in range(KILLS):
-        before = committed(file, out) if (out / "stages").exists() else set()
+        before = spoken(file, out)
         already = len(calls(chaos))
         driver = start(file, out)
         try:
@@ -108,7 +57,7 @@ def test_killing_everything_at_random_moments_costs_only_the_cells_in_flight(ton
         assert not before & set(calls(chaos)[already:]), "a committed cell ran again"
     assert interrupted >= 2
     assert status(out).state in ("stopped", "finished")
-    before, already = committed(file, out), len(calls(chaos))
+    before, already = spoken(file, out), len(calls(chaos))
     assert start(file, out).wait(timeout=200) == 0, (tmp_path / "log").read_text()
     assert not before & set(calls(chaos)[already:])
     assert tree(out / "shards" / "current") == tree(calm.shards)
