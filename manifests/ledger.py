@@ -131,7 +131,7 @@ class Ledger:
             return record
         except UserError:
             raise
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{path}: is not a readable record; delete this file and run build again to make the cell anew"
             ) from error

@@ -61,12 +61,15 @@ def run_cell(
     ledger: Ledger,
     open_worker: Callable[[], Worker],
     crumb: Callable[[Sequence[tuple[str, int]]], None] = lambda ids: None,
+    no_memory: Callable[[], None] = lambda: None,
 ) -> CellRecord:
     """Make and commit one cell, or return the record of whoever was first.
 
     Args:
         open_worker: Returns the stage's worker, loading it on first use; not called when no row needs it.
         crumb: Told the rows in hand before each batch, so that a death can be laid at their door.
+        no_memory: Called when a row by itself finds no memory. It may end the process: perhaps an engine has leaked it
+            all, and the row is not to blame. If it returns, the row has failed.
 
     Raises:
         UserError: An input that cannot be read, a missing model, a disk that says no. Never for a row.
@@ -96,7 +99,7 @@ def run_cell(
     todo = [place for place in range(len(rows)) if place not in made and not errors[place]]
     failures = _poisonous(job, rows, todo)
     todo = [place for place in todo if place not in failures]
-    spent = _make(stage, job, rows, todo, open_worker, crumb, made, failures) if todo else {}
+    spent = _make(stage, job, rows, todo, open_worker, (crumb, no_memory), made, failures) if todo else {}
     table = _table(stage, rows, row_keys, errors, made, failures)
     metrics = {
         "made": len(made) - copied,
@@ -118,7 +121,7 @@ def _make(
     rows: Sequence[Row],
     todo: Sequence[int],
     open_worker: Callable[[], Worker],
-    crumb: Callable[[Sequence[tuple[str, int]]], None],
+    hooks: tuple[Callable[[Sequence[tuple[str, int]]], None], Callable[[], None]],
     made: dict[int, Any],
     failures: dict[int, _Failure],
 ) -> dict[str, Any]:
@@ -128,7 +131,7 @@ def _make(
         worker.take_metrics()  # of a cell that was given up
     size = 1 if job.one_by_one else stage.batch_rows
     for start in range(0, len(todo), size):
-        for place, out in _process(worker, stage, rows, todo[start : start + size], crumb):
+        for place, out in _process(worker, stage, rows, todo[start : start + size], *hooks):
             if isinstance(out, _Failure):
                 failures[place] = out
             else:
@@ -200,6 +203,7 @@ def _process(
     rows: Sequence[Row],
     places: Sequence[int],
     crumb: Callable[[Sequence[tuple[str, int]]], None],
+    no_memory: Callable[[], None],
 ) -> Iterator[tuple[int, dict[str, Any] | _Failure]]:
     """Run a batch; when it fails, its halves; a single row that fails is a failure."""
     batch = [rows[place] for place in places]
@@ -213,11 +217,13 @@ def _process(
         raise
     except Exception as error:
         if len(places) == 1:
+            if isinstance(error, MemoryError):
+                no_memory()
             yield places[0], _failed(error)
             return
         half = len(places) // 2
-        yield from _process(worker, stage, rows, places[:half], crumb)
-        yield from _process(worker, stage, rows, places[half:], crumb)
+        yield from _process(worker, stage, rows, places[:half], crumb, no_memory)
+        yield from _process(worker, stage, rows, places[half:], crumb, no_memory)
         return
     yield from zip(places, checked, strict=True)
 

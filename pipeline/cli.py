@@ -74,11 +74,17 @@ def doctor(
     run: Annotated[
         Path | None, typer.Argument(metavar="[RUN.yaml]", help="Check the engines of this run only.")
     ] = None,
+    licences: Annotated[
+        bool, typer.Option("--licences", help="List the licences of all that is installed with echat instead.")
+    ] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Say what can run here, and the fix for what cannot. Exit 1 if the named run cannot."""
     with sentences(verbose):
+        if licences:
+            _show_licences(as_json)
+            return
         from pipeline.doctor import engine_checks, machine_checks
 
         dag = load_dag(run) if run else None
@@ -92,6 +98,17 @@ def doctor(
         bad = [check for check in (*machine, *(engines if run else ())) if not check.ok]
         if bad:
             raise typer.Exit(1)
+
+
+def _show_licences(as_json: bool) -> None:
+    from pipeline.licences import licences
+
+    found = licences()
+    if as_json:
+        show_json([vars(item) for item in found])
+        return
+    show_table("", ["package", "version", "licence"], [(item.package, item.version, item.licence) for item in found])
+    show(f"{len(found)} packages, {sum(not item.stated for item in found)} of which do not state a licence")
 
 
 @app.command()

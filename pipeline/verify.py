@@ -93,6 +93,7 @@ def open_finished(run: Path, then: str) -> Grid:
     return grid
 
 
+_ANEW = "delete its folder and run build again"
 _AGAIN = "run the same command (build or replay) again"
 
 
@@ -236,7 +237,8 @@ def _judge_again(
             row = table[turns[0]["id"]]
             verdict, reasons = judge(turns, error, rules, copies.get(row["id"], ()))
             if (row["verdict"], row["reasons"], row["error"]) != (verdict, reasons, error):
-                findings.append(Finding(file, row["id"], f"is {row['verdict']}, and its cells say {verdict}"))
+                said = f"is {row['verdict']}, and its cells say {verdict}: {_ANEW}"
+                findings.append(Finding(file, row["id"], said))
             summary.add(turns, verdict, reasons, error, rules)
             if verdict == KEPT:
                 kept[row["id"]] = row["split"]
@@ -255,8 +257,8 @@ def _check_origin(grid: Grid, select: Path, shards: Path, deep: bool) -> Iterato
             made = shard_samples(grid.dag, grid.ledger, select, spec)
             for sample, (key, members) in zip(made, tar_samples(archive), strict=True):
                 if sample.pop("__key__") != key:
-                    yield Finding(str(path), key, "stands in another row's place")
+                    yield Finding(str(path), key, f"stands in another row's place: {_ANEW}")
                     return
                 for name in sorted(sample):
                     if sample[name] != members[name]:
-                        yield Finding(str(path), key, f"the member {name} is not what the cells say")
+                        yield Finding(str(path), key, f"the member {name} is not what the cells say: {_ANEW}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tarfile
 from collections.abc import Iterator
@@ -13,7 +12,11 @@ from typing import Any
 import numpy as np
 
 from manifests.files import read_checksums, sha256
+from manifests.sound import read_tokens
 from pipeline.audio import decode_flac
+
+MAX_MEMBER_BYTES = 1 << 28
+MAX_MEMBERS = 1 << 10  # of one dialogue
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def verify_shards(folder: Path, deep: bool, kept: dict[str, str] | None = None) 
             sum(shard["rows"] for shard in shards),
             sum(split["rows"] for split in dataset["splits"].values()),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         yield Finding(str(folder), "", f"dataset.json or checksums.sha256 cannot be read ({error})")
         return
     outside = [name for name in (*checksums, *listed_shards) if not _inside(name)]
@@ -117,16 +120,34 @@ def tar_samples(archive: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes
     current, members = "", {}
     for member in archive:
         key, _, extension = member.name.partition(".")
-        if not member.isfile() or "/" in member.name:
+        if "/" in member.name:
             raise tarfile.TarError(f"member {member.name!r} is not a plain file with a plain name")
         if key != current and members:
             yield current, members
             members = {}
         current = key
-        stream = archive.extractfile(member)
-        members[extension] = stream.read() if stream else b""
+        if len(members) > MAX_MEMBERS:
+            raise tarfile.TarError(f"dialogue {key!r} has more than {MAX_MEMBERS} members")
+        members[extension] = member_bytes(archive, member)
     if members:
         yield current, members
+
+
+def member_bytes(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """What a member holds.
+
+    Raises:
+        tarfile.TarError: It is a link, a device, a file with holes, or larger than any member of a dialogue.
+    """
+    if not member.isreg() or member.issparse():
+        raise tarfile.TarError(f"member {member.name!r} is not a plain file with a plain name")
+    if not 0 <= member.size <= MAX_MEMBER_BYTES:
+        raise tarfile.TarError(
+            f"member {member.name!r} claims {member.size:,} bytes; {MAX_MEMBER_BYTES:,} are the most"
+        )
+    stream = archive.extractfile(member)
+    assert stream is not None, "it is a plain file"
+    return stream.read()
 
 
 def _check_sample(
@@ -153,7 +174,7 @@ def _check_sample(
                 yield from _check_audio(members, turn)
         if set(members) != names:
             yield f"the members are {sorted(members)}, not {sorted(names)}"
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (KeyError, ValueError, TypeError, RuntimeError, EOFError, AttributeError, MemoryError) as error:
         yield f"cannot be read ({type(error).__name__}: {error})"
 
 
@@ -165,7 +186,7 @@ def _check_audio(members: dict[str, bytes], turn: dict[str, Any]) -> Iterator[st
             yield f"the {role} lasts {seconds:.4f} s at {rate} Hz, other than the JSON says"
         if not np.isfinite(samples).all() or not samples.any():
             yield f"the {role} is silent or not finite"
-    tokens = np.load(io.BytesIO(members[f"{turn['turn']}.reply_tokens.npy"]), allow_pickle=False)
+    tokens = read_tokens(members[f"{turn['turn']}.reply_tokens.npy"])
     reply = turn["reply"]
     if tokens.shape != (reply["num_tokens"],) or tokens.dtype != np.int32:
         yield f"the reply tokens have shape {tokens.shape} and type {tokens.dtype}"

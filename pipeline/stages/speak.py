@@ -112,6 +112,9 @@ class SpeakWorker(RowWorker):
         if isinstance(self.stage, SpeakQuery) and row["plan.source"] == SOURCE:
             return recorded(row, dict(self.stage.corpora))
         speech = self.speaker.speak(self.stage.utterance(row))
+        if speech.sample_rate != self.stage.engine.sample_rate_hz:
+            said = f"{speech.sample_rate} Hz where it declares {self.stage.engine.sample_rate_hz} Hz"
+            raise ValueError(f"the engine spoke at {said}")
         audio = encode_flac(speech.samples, speech.sample_rate)
         out = {
             "audio": audio,
