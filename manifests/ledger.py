@@ -215,7 +215,10 @@ class Ledger:
         path = self.data_path(record)
         try:
             table = pq.read_table(path, columns=list(columns) if columns else None, memory_map=False)
-        except (OSError, pa.ArrowException) as error:
+            missing = {*(columns or ())} - {*table.column_names}  # decodes the names, too
+            if missing or table.num_rows != record.rows:
+                raise ValueError(f"it holds {table.num_rows} rows and lacks {sorted(missing) or 'no column'}")
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             raise UserError(
                 f"{path}: cannot be read ({_short(error)}); delete this file and run build again to make it anew"
             ) from error

@@ -117,6 +117,9 @@ class RayRunner:
         self.deadline_s = deadline_s
         self.runner: Runner | None = None
 
+    def ready(self) -> None:
+        """Answer, once this worker has a place and lives."""
+
     def do(self, job: Job) -> CellRecord | ShardRecord | UserError | WorkFailedError:
         """Make one cell or shard. A hang, even one that holds the interpreter lock, ends this process."""
         folder = self.run / "logs"
