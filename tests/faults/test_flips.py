@@ -30,7 +30,7 @@ KINDS = {
     "dataset.json": "shards/current/dataset.json",
     "checksums of the set": "shards/current/checksums.sha256",
 }
-"""Everything that a build commits. `run.yaml` and `inputs/` are copies of what the user gave, made anew by each build."""
+"""All that a build commits. `run.yaml` and `inputs/` are copies of what the user gave, made anew by each build."""
 
 
 @pytest.fixture(scope="module")
