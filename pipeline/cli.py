@@ -233,9 +233,9 @@ def verify(
         from pipeline.verify import verify as run_verify
 
         if "://" in folder:
-            from pipeline.publish.upload import verify_remote
+            from pipeline.publish.upload import shown, verify_remote
 
-            findings = list(verify_remote(folder))
+            findings, folder = list(verify_remote(folder)), shown(folder)
         else:
             findings = run_verify(Path(folder))
         if as_json:
