@@ -29,7 +29,7 @@ from manifests.run import load_run
 from pipeline.build import build
 from pipeline.replay import replay
 
-WARM_ROUNDS = 3
+WARM_ROUNDS, LEAST_ROUNDS = 3, 9
 HARMED = ("stages/speak_query/*.parquet", "stages/*/*.json", "select/current/*", "shards/current/*")
 
 
@@ -45,7 +45,7 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="echat-soak-") as place:
         os.environ["ECHAT_CHAOS"] = place
-        file, good = manifest(Path(place), "run.yaml", kind="inline"), {}
+        file, good = manifest(Path(place), "run.yaml", quotas={"emotion": 4, "neutral": 2}, kind="inline"), {}
         while time.monotonic() - began < 60 * args.minutes:
             faults += one_round(file, Path(place), draw)
             found = tree(Path(place) / "out" / "shards" / "current")
@@ -101,6 +101,9 @@ def finish(samples: list[dict[str, Any]], faults: int, args: argparse.Namespace)
         for part in (warm[:third], warm[-third:])
     )
     growth = last["rss_mb"] / first["rss_mb"] - 1
+    if len(samples) < LEAST_ROUNDS:
+        print(f"{len(samples)} rounds are too few to say; give more --minutes, for at least {LEAST_ROUNDS}")
+        return 1
     flat = growth <= 0.05 and last["files"] <= first["files"] + 1
     document = {
         "seed": args.seed, "minutes": samples[-1]["minute"], "rounds": len(samples), "faults": faults,

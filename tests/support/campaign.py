@@ -31,11 +31,11 @@ VICTIMS = {"everything": 3, "driver": 3, "worker": 3, "raylet": 2, "gcs_server":
 QUOTAS = {"emotion": 12, "age": 4, "gender": 4, "event": 4, "neutral": 4}
 
 
-def manifest(folder: Path, name: str, pause_s: float = 0.0, **executor: Any) -> Path:
-    """A run manifest of 28 dialogues in parts of about four."""
+def manifest(folder: Path, name: str, pause_s: float = 0.0, quotas: Any = QUOTAS, **executor: Any) -> Path:
+    """A run manifest of 28 dialogues, or of others, in parts of about four."""
     base = yaml.safe_load((ROOT / "manifests" / "runs" / "tone.yaml").read_text())
     speaker = {"engine": "chaos", "pause_s": pause_s}
-    changes = {"plan": {"quotas": QUOTAS}, **CHAOS, "speak_query": speaker, "speak_reply": speaker}
+    changes = {"plan": {"quotas": quotas}, **CHAOS, "speak_query": speaker, "speak_reply": speaker}
     path = folder / name
     path.write_text(yaml.safe_dump(merged(base, {**changes, "shard": {"rows": 8}, "executor": executor})))
     return path
