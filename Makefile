@@ -7,7 +7,12 @@ PIP    := $(BIN)/pip --disable-pip-version-check install --quiet
 TORCH  ?= torch==2.13.0
 OUT    ?= runs/demo
 
-.PHONY: setup demo test test-llm engines test-engines lint bench screenshots clean
+MINUTES ?= 30
+KILLS  ?= 50
+SEED   ?= 1
+ATTACK := PYTHONPATH=tests/support:tests:. $(BIN)/python
+
+.PHONY: setup demo test test-llm engines test-engines lint bench faults soak fuzz screenshots clean
 
 setup: $(VENV)/.installed
 
@@ -56,6 +61,23 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/grid_efficiency.py
+
+# Builds killed at random, compared with undisturbed ones: minutes to an hour. See docs/faults.md.
+faults: $(VENV)/.installed-dev
+	$(ATTACK) benchmarks/faults.py --kills $(KILLS) --seed $(SEED) --out benchmarks/results/faults.json
+
+# One process that builds with faults for MINUTES: do memory and open files stay flat?
+soak: $(VENV)/.installed-dev
+	$(ATTACK) benchmarks/soak.py --minutes $(MINUTES) --seed $(SEED) --out benchmarks/results/soak.json
+
+# Coverage-guided fuzzing of the readers of manifests, ledger and shards, MINUTES for each.
+fuzz: $(VENV)/.installed-fuzz
+	for target in ledger shards manifest; do \
+	    $(BIN)/python tests/fuzz/fuzz.py $$target -max_total_time=$$(($(MINUTES) * 60)) || exit 1; done
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed-dev
+	$(PIP) -e ".[fuzz]"
+	@touch $@
 
 screenshots: $(VENV)/.installed-dev
 	$(BIN)/echat report $(OUT)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from manifests.sound import read_sound
 from model.features import N_FFT, SAMPLE_RATE, log_mel, num_frames
 
 _COLOUR_DB = 4.0
@@ -22,11 +22,9 @@ def waveform(data: bytes) -> Tensor:
     Raises:
         ValueError: Not audio, or shorter than one analysis window of 25 ms.
     """
-    import soundfile
-
     try:
-        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+        samples, rate = read_sound(data, always_2d=True)
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"cannot be read as audio ({error})") from error
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     if rate != SAMPLE_RATE:

@@ -63,12 +63,15 @@ def run_cell(
     ledger: Ledger,
     open_worker: Callable[[], Worker],
     crumb: Callable[[Sequence[tuple[str, int]]], None] = lambda ids: None,
+    no_memory: Callable[[], None] = lambda: None,
 ) -> CellRecord:
     """Make and commit one cell, or return the record of whoever was first.
 
     Args:
         open_worker: Returns the stage's worker, loading it on first use; not called when no row needs it.
         crumb: Told the rows in hand before each batch, so that a death can be laid at their door.
+        no_memory: Called when a row by itself finds no memory. It may end the process: perhaps an engine has leaked it
+            all, and the row is not to blame. If it returns, the row has failed.
 
     Raises:
         UserError: An input that cannot be read, a missing model, a disk that says no. Never for a row.
@@ -84,6 +87,8 @@ def run_cell(
     done = ledger.find(stage.name, job.part, key)
     if done is not None:
         return done
+    for record in (*inputs, *voices.values()):
+        ledger.check(record)
     rows, errors = join_rows(ledger, inputs, stage.reads)
     if REFERENCE in stage.reads:
         references = {voice: reference(ledger, record) for voice, record in voices.items()}
@@ -97,7 +102,7 @@ def run_cell(
     failures = _poisonous(job, rows, todo)
     todo = [place for place in todo if place not in failures]
     with GpuMeter() if todo else nullcontext(None) as meter:
-        spent = _make(stage, job, rows, todo, open_worker, crumb, made, failures) if todo else {}
+        spent = _make(stage, job, rows, todo, open_worker, (crumb, no_memory), made, failures) if todo else {}
     table = _table(stage, rows, row_keys, errors, made, failures)
     metrics = {
         "made": len(made) - copied,
@@ -120,7 +125,7 @@ def _make(
     rows: Sequence[Row],
     todo: Sequence[int],
     open_worker: Callable[[], Worker],
-    crumb: Callable[[Sequence[tuple[str, int]]], None],
+    hooks: tuple[Callable[[Sequence[tuple[str, int]]], None], Callable[[], None]],
     made: dict[int, Any],
     failures: dict[int, _Failure],
 ) -> dict[str, Any]:
@@ -128,7 +133,7 @@ def _make(
     worker = open_worker()
     if isinstance(worker, Metered):
         worker.take_metrics()  # of a cell that was given up
-    batches = _Batches(worker, stage, rows, crumb, 1 if job.one_by_one else stage.batch_rows)
+    batches = _Batches(worker, stage, rows, *hooks, 1 if job.one_by_one else stage.batch_rows)
     start = 0
     while start < len(todo):
         batch = todo[start : start + batches.size]
@@ -194,7 +199,7 @@ def _copy_earlier(
             if not error and key in wanted and wanted[key] not in made
         ]
         if hits:
-            full = shelf.load(record).select(stage.writes.names).take([number for number, _ in hits])
+            full = shelf.load(shelf.check(record)).select(stage.writes.names).take([number for number, _ in hits])
             for (_, place), row in zip(hits, full.to_pylist(), strict=True):
                 made[place] = row
     return made
@@ -208,6 +213,7 @@ class _Batches:
     stage: Stage
     rows: Sequence[Row]
     crumb: Callable[[Sequence[tuple[str, int]]], None]
+    no_memory: Callable[[], None]
     size: int
     halved: int = 0
 
@@ -227,6 +233,8 @@ class _Batches:
             raise
         except Exception as error:
             failure, memory = _failed(error), out_of_memory(error)
+            if isinstance(error, MemoryError) and len(places) == 1:
+                self.no_memory()
         else:
             yield from zip(places, found, strict=True)
             return

@@ -74,11 +74,17 @@ def doctor(
     run: Annotated[
         Path | None, typer.Argument(metavar="[RUN.yaml]", help="Check the engines of this run only.")
     ] = None,
+    licences: Annotated[
+        bool, typer.Option("--licences", help="List the licences of all that is installed with echat instead.")
+    ] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Say what can run here, and the fix for what cannot. Exit 1 if the named run cannot."""
     with sentences(verbose):
+        if licences:
+            _show_licences(as_json)
+            return
         from pipeline.build import check_pools
         from pipeline.doctor import engine_checks, machine_checks
 
@@ -100,6 +106,17 @@ def doctor(
 
 def _mark(ok: bool) -> str:
     return "ok" if ok else "MISSING"
+
+
+def _show_licences(as_json: bool) -> None:
+    from pipeline.licences import licences
+
+    found = licences()
+    if as_json:
+        show_json([vars(item) for item in found])
+        return
+    show_table("", ["package", "version", "licence"], [(item.package, item.version, item.licence) for item in found])
+    show(f"{len(found)} packages, {sum(not item.stated for item in found)} of which do not state a licence")
 
 
 @app.command()
@@ -229,9 +246,9 @@ def verify(
         from pipeline.verify import verify as run_verify
 
         if "://" in folder:
-            from pipeline.publish.upload import verify_remote
+            from pipeline.publish.upload import shown, verify_remote
 
-            findings = list(verify_remote(folder))
+            findings, folder = list(verify_remote(folder)), shown(folder)
         else:
             findings = run_verify(Path(folder))
         if as_json:

@@ -48,7 +48,7 @@ def chaos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "chaos"
     folder.mkdir()
     monkeypatch.setenv("ECHAT_CHAOS", str(folder))
-    monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(SUPPORT)]))
     return folder
 
 

@@ -130,6 +130,9 @@ class SpeakWorker:
         return speech if isinstance(speech, Exception) else self._encoded(speech)
 
     def _encoded(self, speech: Speech) -> dict[str, Any]:
+        if speech.sample_rate != self.stage.engine.sample_rate_hz:
+            said = f"{speech.sample_rate} Hz where it declares {self.stage.engine.sample_rate_hz} Hz"
+            raise ValueError(f"the engine spoke at {said}")
         audio = encode_flac(speech.samples, speech.sample_rate)
         out = {
             "audio": audio,
