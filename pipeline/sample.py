@@ -47,7 +47,7 @@ def sample_json(dag: Dag, turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "pair": first["plan.pair"],
         "num_turns": first["plan.num_turns"],
         "turns": [_turn(row, dag.manifest.slots, dag.manifest.mos is not None) for row in turns],
-        "engines": {stage.name: ", ".join(e.revision() for e in stage.engines) for stage in dag.stages},
+        "engines": dag.revisions,
     }
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from manifests import schema
 from manifests.errors import UserError
 from manifests.ids import seed_of
-from pipeline.audio import audio_hash, encode_flac, flac_info
+from pipeline.audio import audio_hash, encode_hashed, flac_info
 from pipeline.real import SOURCE, corpus_of
 from pipeline.stage import EngineStage, Row, RowWorker
 from synthesis.base import EventSpan, Speaker, SpeakerConfig, Utterance
@@ -112,12 +112,12 @@ class SpeakWorker(RowWorker):
         if isinstance(self.stage, SpeakQuery) and row["plan.source"] == SOURCE:
             return recorded(row, dict(self.stage.corpora))
         speech = self.speaker.speak(self.stage.utterance(row))
-        audio = encode_flac(speech.samples, speech.sample_rate)
+        audio, digest = encode_hashed(speech.samples, speech.sample_rate)
         out = {
             "audio": audio,
             "sample_rate": speech.sample_rate,
             "seconds": len(speech.samples) / speech.sample_rate,
-            "audio_sha256": audio_hash(audio),
+            "audio_sha256": digest,
         }
         return out | (_event(speech.event) if "event_start" in self.stage.writes.names else {})
 
