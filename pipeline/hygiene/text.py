@@ -71,8 +71,6 @@ def _unspeakable(char: str, before: str) -> bool:
 
 _ODD = "".join(char for char in map(chr, range(128)) if _unspeakable(char, ""))
 _ASCII_UNSPEAKABLE = re.compile(f"[{re.escape(_ODD)}]")
-    "[" + re.escape("".join(filter(lambda c: _unspeakable(c, ""), map(chr, range(128))))) + "]"
-)
 
 
 def controls(said: Said, config: TextConfig) -> Iterator[str]:
