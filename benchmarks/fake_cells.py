@@ -1,4 +1,4 @@
-"""Cells as the tone engines would make them, without their sound: what `select` reads, for a million rows in minutes."""
+"""Cells as the tone engines would make them, without their sound: what `select` reads, for a million rows."""
 
 from __future__ import annotations
 

@@ -7,6 +7,8 @@ import io
 
 import numpy as np
 
+from manifests.clock import CODEC, clock
+
 
 def encode_flac(samples: np.ndarray, sample_rate: int) -> bytes:
     """Encode a mono waveform; see `encode_hashed`."""
@@ -37,7 +39,8 @@ def encode_hashed(samples: np.ndarray, sample_rate: int) -> tuple[bytes, str]:
     # To 16 bits as libsndfile does it: by a power of two, which is exact, and to the nearest even.
     pcm = np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
     stream = io.BytesIO()
-    soundfile.write(stream, pcm, sample_rate, format="FLAC", subtype="PCM_16")
+    with clock(CODEC):
+        soundfile.write(stream, pcm, sample_rate, format="FLAC", subtype="PCM_16")
     return stream.getvalue(), _pcm_hash(pcm, sample_rate)
 
 
@@ -56,7 +59,8 @@ def decode_flac(data: bytes) -> tuple[np.ndarray, int]:
     """Decode to float32 (num_samples,) in [-1, 1] and the sample rate in Hz."""
     import soundfile
 
-    samples, sample_rate = soundfile.read(io.BytesIO(data), dtype="float32")
+    with clock(CODEC):
+        samples, sample_rate = soundfile.read(io.BytesIO(data), dtype="float32")
     return samples, sample_rate
 
 

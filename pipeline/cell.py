@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from manifests import schema
+from manifests.clock import ENGINE, clock
 from manifests.errors import UserError, WorkFailedError
 from manifests.ledger import CellRecord, Ledger
 from pipeline.join import join_rows
@@ -72,7 +73,8 @@ def run_cell(
         UserError: An input that cannot be read, a missing model, a disk that says no. Never for a row.
         WorkFailedError: What the stage needs is gone (a server, say), so that no row could be made.
     """
-    started = time.time()
+    started, began = time.time(), time.process_time()
+    clock.take()
     records = [ledger.find(name, job.part, job.inputs[name]) for name in stage.upstream]
     if any(record is None for record in records):
         raise UserError(f"{ledger.folder(stage.name)}: the inputs of part {job.part} vanished; run build again")
@@ -102,6 +104,8 @@ def run_cell(
         "skipped": sum(map(bool, errors)),
         "audio_s": round(sum(stage.audio_seconds(made[place]) for place in todo if place in made), 3),
         "wall_s": round(time.time() - started, 3),
+        "cpu_s": round(time.process_time() - began, 3),
+        "spent_s": clock.take(),
         "finished": round(time.time(), 3),
         **spent,
         "worker": f"{socket.gethostname()}:{os.getpid()}",
@@ -203,7 +207,8 @@ def _process(
     batch = [rows[place] for place in places]
     crumb([(row["id"], row["turn"]) for row in batch])
     try:
-        out = worker.process(batch)
+        with clock(ENGINE):
+            out = worker.process(batch)
         if len(out) != len(batch):
             raise ValueError(f"the engine gave {len(out)} results for {len(batch)} rows")
         checked = [_failed(result) if isinstance(result, Exception) else _checked(stage, result) for result in out]

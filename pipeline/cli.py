@@ -41,6 +41,7 @@ from pipeline.console import (
 
 if TYPE_CHECKING:
     from pipeline.build import BuildResult
+    from pipeline.profile import Profile
 
 app = typer.Typer(
     name="echat",
@@ -102,6 +103,9 @@ def build(
         bool, typer.Option("--top-up", help="Plan more until the quotas are kept; exit 1 if they are not.")
     ] = False,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Most rounds of top-up, earlier ones included.")] = 3,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where the time went, and write it to profile.json.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -110,11 +114,29 @@ def build(
     with sentences(verbose):
         from pipeline.build import build as run_build
         from pipeline.estimate import check_placement
+        from pipeline.profile import Profile
 
         dag = load_dag(run)
         check_placement(dag)
-        result = run_build(dag.manifest, run, out, quiet, rounds if top_up else None)
+        spent = Profile(sum(pool.count for pool in dag.manifest.workers))
+        result = run_build(dag.manifest, run, out, quiet, rounds if top_up else None, spent)
+        if profile:
+            _show_profile(spent, spent.write(out), as_json)
         _finish(out, result, as_json, rounds if top_up else None)
+
+
+def _show_profile(profile: Profile, path: Path, as_json: bool) -> None:
+    """Tables for people; machines read the file."""
+    from pipeline.profile import HEADERS, table
+
+    if as_json:
+        return
+    total = max(sum(profile.steps.values()), 1e-9)
+    steps = [(name, f"{seconds:,.1f} s", f"{seconds / total:.0%}") for name, seconds in profile.steps.items()]
+    show_table("", ["step", "wall time", "share"], steps)
+    if profile.stages:
+        show_table("", HEADERS, table(profile))
+    show(f"{profile.bound()} ({path})")
 
 
 @app.command()

@@ -14,7 +14,7 @@ from manifests.errors import UserError, WorkFailedError
 from manifests.run import ExecutorConfig, Pool
 from pipeline.cell import CellJob
 from pipeline.runner import Job, RayRunner, Runner, crumb_path, read_crumb
-from pipeline.schedule import Schedule
+from pipeline.schedule import Schedule, dispatch
 
 Cell = tuple[str, int]
 _MAX_BLIND_LOSSES = 3  # deaths outside any row (loading a model, reading inputs) before the run gives up
@@ -103,14 +103,10 @@ class RayExecutor:
 
     def run(self, schedule: Schedule, make_job: Callable[[Cell], Job], done: Callable[[Cell, Any], None]) -> None:
         flying: dict[Any, tuple[int, Cell]] = {}
-        idle = list(range(len(self.slots)))
+        idle, pools = list(range(len(self.slots))), [pool.name for pool, _ in self.slots]
         while not schedule.finished:
-            for slot in list(idle):
-                pool, actor = self.slots[slot]
-                cell = schedule.next(pool.name)
-                if cell is not None:
-                    idle.remove(slot)
-                    flying[actor.do.remote(self._job(cell, make_job))] = (slot, cell)
+            for slot, cell in dispatch(schedule, pools, idle):
+                flying[self.slots[slot][1].do.remote(self._job(cell, make_job))] = (slot, cell)
             if not flying:
                 raise WorkFailedError("nothing runs and nothing can start: the schedule is stuck, which is a defect")
             ready, _ = self.ray.wait(list(flying), num_returns=1, timeout=5.0)
