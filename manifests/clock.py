@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 ENGINE, CODEC, STORAGE = "engine", "codec", "storage"
-KINDS = (ENGINE, CODEC, STORAGE)
+KINDS: tuple[str, ...] = (ENGINE, CODEC, STORAGE)
 """An engine's own work; FLAC; reading, writing, syncing and hashing of files. What is left is Python around them."""
 
 
@@ -16,7 +16,7 @@ class Clock(threading.local):
     """Wall seconds of this thread by kind; what is inside another kind counts for the inner one alone."""
 
     def __init__(self) -> None:
-        self.spent = dict.fromkeys(KINDS, 0.0)
+        self.spent: dict[str, float] = dict.fromkeys(KINDS, 0.0)
         self._kinds: list[str] = []
         self._since = 0.0
 

@@ -264,8 +264,9 @@ def _judged(
     ledger = Ledger(run)
     with profile.step("plan"):
         grid = Grid(dag, ledger, run_plan(dag.plan, ledger, dag.manifest.executor.beam))
-    with profile.step("voices"):
-        make_references(grid, executor, events, quiet)
+    if grid.references is not None:
+        with profile.step("voices"):
+            make_references(grid, executor, events, quiet)
     with profile.step(GRID):
         make_grid(grid, executor, events, quiet, profile)
     with profile.step("select"):
