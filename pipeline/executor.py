@@ -14,11 +14,10 @@ from manifests.errors import UserError, WorkFailedError
 from manifests.run import ExecutorConfig, Pool
 from pipeline.cell import CellJob
 from pipeline.runner import Job, RayRunner, Runner, crumb_path, read_crumb
-from pipeline.schedule import Schedule, dispatch
+from pipeline.schedule import MAX_CELL_LOSSES, Schedule, dispatch
 
 Cell = tuple[str, int]
 _MAX_BLIND_LOSSES = 3  # deaths outside any row (loading a model, reading inputs) before the run gives up
-_MAX_CELL_LOSSES = 50
 
 
 class Executor(Protocol):
@@ -144,7 +143,7 @@ class RayExecutor:
             lost.seen[rows[0]] += 1
         crumb_path(self.run_folder, *cell).unlink(missing_ok=True)
         self.event("worker_lost", stage=cell[0], part=cell[1], losses=lost.total, rows=rows, error=str(error)[:500])
-        if lost.blind >= _MAX_BLIND_LOSSES or lost.total >= _MAX_CELL_LOSSES:
+        if lost.blind >= _MAX_BLIND_LOSSES or lost.total >= MAX_CELL_LOSSES:
             raise WorkFailedError(
                 f"workers died {lost.total} times on {cell[0]}, part {cell[1]}; see {self.run_folder / 'logs'}"
                 f" and events.jsonl, then run the same command again"

@@ -9,6 +9,9 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+MAX_CELL_LOSSES = 50
+"""Deaths of workers on one cell after which a run gives up."""
+
 
 @dataclass(frozen=True)
 class Node:
