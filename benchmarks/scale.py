@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
@@ -207,16 +207,6 @@ class Stages:
         self.wall[name] = self.wall.get(name, 0.0) + time.perf_counter() - started
         print(f"  {name:12s} {self.wall[name]:9.1f} s", flush=True)
 
-    def around(self, module: Any, function: str, name: str) -> None:
-        """Time every call of a function of a module."""
-        inner: Callable[..., Any] = getattr(module, function)
-
-        def timed(*args: Any, **options: Any) -> Any:
-            with self(name):
-                return inner(*args, **options)
-
-        setattr(module, function, timed)
-
 
 def sizes(run: Path) -> dict[str, Any]:
     """Megabytes of the plan, of the records of all cells, of their data and of the shards; and how many cells."""
@@ -233,45 +223,28 @@ def sizes(run: Path) -> dict[str, Any]:
     }
 
 
-def worker_seconds(run: Path) -> dict[str, float]:
-    """Seconds that workers spent in the cells of each stage."""
-    from manifests.ledger import Ledger
-
-    ledger = Ledger(run)
-    found = {}
-    for folder in sorted((run / "stages").iterdir()):
-        records = ledger.all_records(folder.name)
-        found[folder.name] = round(sum(record.metrics.get("wall_s", 0.0) for record in records), 1)
-    return found
-
-
 def build(folder: Path, number: int, beam: list[str]) -> dict[str, Any]:
-    """A whole run, verified in full, and what it took."""
+    """A whole run as `echat build` makes and verifies it, and what it took."""
     from manifests.run import load_run
-    from pipeline import build as steps
-    from pipeline.verify import verify_run
+    from pipeline.build import build as build_run
+    from pipeline.profile import Profile
 
     file = manifest(folder, number, beam)
-    run, stages = folder / "run", Stages()
-    names = {"run_plan": "plan", "make_grid": "grid", "run_select": "select", "_make_shards": "shard"}
-    for function, name in names.items():
-        stages.around(steps, function, name)
-    # The build's own check is left out: the one below is the same and decodes every audio member too.
-    steps.verify_run = lambda *_: []
+    run, profile = folder / "run", Profile(2)
     started = time.perf_counter()
     with Peaks() as peaks:
-        result = steps.build(load_run(file), file, run, quiet=True)
-        with stages("verify"):
-            findings = verify_run(run, deep=True)
+        result = build_run(load_run(file), file, run, quiet=True, profile=profile)
     wall = time.perf_counter() - started
-    assert not findings, findings[:3]
+    assert not result.findings, result.findings[:3]
     return {
         "dialogues": result.planned,
         "kept": result.statistics["verdict"].get("kept", 0),
         "wall_s": round(wall, 1),
         "ms_per_dialogue": round(1000 * wall / result.planned, 2),
-        "wall_s_by_step": {name: round(seconds, 1) for name, seconds in stages.wall.items()},
-        "worker_s_by_stage": worker_seconds(run),
+        "wall_s_by_step": {name: round(seconds, 1) for name, seconds in profile.steps.items()},
+        "worker_s_by_stage": {name: round(stage["wall_s"], 1) for name, stage in profile.stages.items()},
+        "worker_s_by_kind": {name: round(seconds, 1) for name, seconds in profile.kinds.items()},
+        "bound": profile.bound(),
         "driver_mb": round(peaks.driver),
         "worker_mb": round(peaks.worker),
         **sizes(run),

@@ -1,7 +1,7 @@
 """Is `echat plan --simulate` right? Real Ray runs on this machine against the replay, calibrated on one other run.
 
 Claim: the time of the grid is predicted within 15 %. One run of two workers in one pool gives the times; predicted are
-runs of other sizes, pools and parts. Engines sleep, so that more workers than cores can be had (benchmarks/sleeping.py).
+runs of other sizes, pools and parts. Engines sleep (benchmarks/sleeping.py), so that two cores hold many workers.
 
     python benchmarks/simulate.py
 """
