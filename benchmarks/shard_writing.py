@@ -78,7 +78,7 @@ def durable_shard_writer(samples: list[dict[str, Any]], folder: Path) -> None:
 
 
 def shar(samples: list[dict[str, Any]], folder: Path) -> None:
-    """lhotse Shar: both clips of a sample as recordings in their original bytes, text and tokens as JSON beside them."""
+    """lhotse Shar: both clips as recordings in their original bytes, text and tokens as JSON beside them."""
     from lhotse import MonoCut, Recording
     from lhotse.shar import SharWriter
 
@@ -93,7 +93,9 @@ def ray_data(samples: list[dict[str, Any]], folder: Path) -> None:
     """Ray Data, started before: the samples are put into its object store, which is part of its way of writing."""
     import ray
 
-    ray.data.from_items(samples, override_num_blocks=-(-len(samples) // PER_SHARD)).write_webdataset(str(folder))
+    ray.data.from_items(samples, override_num_blocks=-(-len(samples) // PER_SHARD)).write_webdataset(
+        str(folder), encoder=lambda sample: sample
+    )
 
 
 SIDES: dict[str, Callable[[list[dict[str, Any]], Path], None]] = {
