@@ -44,6 +44,8 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/grid_efficiency.py
+	$(BIN)/python benchmarks/shard_writing.py
+	$(BIN)/python benchmarks/select_peers.py --rows 5000
 
 screenshots: $(VENV)/.installed-dev
 	$(BIN)/echat report $(OUT)
