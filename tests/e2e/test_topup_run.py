@@ -73,9 +73,12 @@ def test_a_top_up_fills_the_quotas_and_makes_nothing_twice(tone_yaml, tmp_path, 
     assert len(rows) == result.planned == sum(result.statistics["verdict"].values())
     again = [row for row in rows if row["attempt"]]
     assert again
+    anew = {(*cell, *which) for item in read_topup(out).rounds for cell, some in item.anew.items() for which in some}
     for row in again:
         (other,) = [old for old in rows if same_row(old, row) and old["attempt"] == row["attempt"] - 1]
-        for name in ("scenario", "slots", "query_voice", "split", "pair"):
+        # Of a contrastive pair that was lost nothing holds its rows to the words.
+        fresh = (row["task"], row[row["task"]], row["number"], row["attempt"]) in anew
+        for name in () if fresh else ("scenario", "slots", "query_voice", "split", "pair"):
             assert row[name] == other[name]
         assert row["id"] != other["id"]
         assert row["seed"] != other["seed"]
