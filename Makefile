@@ -61,6 +61,8 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/grid_efficiency.py
+	$(BIN)/python benchmarks/shard_writing.py
+	$(BIN)/python benchmarks/select_peers.py --rows 5000
 
 # Builds killed at random, compared with undisturbed ones: minutes to an hour. See docs/faults.md.
 faults: $(VENV)/.installed-dev

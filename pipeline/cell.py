@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from manifests import schema
+from manifests.clock import ENGINE, clock
 from manifests.errors import UserError, WorkFailedError
 from manifests.ledger import CellRecord, Ledger
 from pipeline.gpu import GpuMeter, free_memory, out_of_memory
@@ -77,7 +78,8 @@ def run_cell(
         UserError: An input that cannot be read, a missing model, a disk that says no. Never for a row.
         WorkFailedError: What the stage needs is gone (a server, say), so that no row could be made.
     """
-    started = time.time()
+    started, began = time.time(), time.process_time()
+    clock.take()
     records = [ledger.find(name, job.part, job.inputs[name]) for name in stage.upstream]
     if any(record is None for record in records):
         raise UserError(f"{ledger.folder(stage.name)}: the inputs of part {job.part} vanished; run build again")
@@ -110,6 +112,8 @@ def run_cell(
         "skipped": sum(map(bool, errors)),
         "audio_s": round(sum(stage.audio_seconds(made[place]) for place in todo if place in made), 3),
         "wall_s": round(time.time() - started, 3),
+        "cpu_s": round(time.process_time() - began, 3),
+        "spent_s": clock.take(),
         "finished": round(time.time(), 3),
         **spent,
         **(meter.metrics if meter else {}),
@@ -222,7 +226,8 @@ class _Batches:
         batch = [self.rows[place] for place in places]
         self.crumb([(row["id"], row["turn"]) for row in batch])
         try:
-            out = self.worker.process(batch)
+            with clock(ENGINE):
+                out = self.worker.process(batch)
             if len(out) != len(batch):
                 raise ValueError(f"the engine gave {len(out)} results for {len(batch)} rows")
             short = next((result for result in out if isinstance(result, Exception) and out_of_memory(result)), None)

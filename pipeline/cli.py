@@ -41,6 +41,7 @@ from pipeline.console import (
 
 if TYPE_CHECKING:
     from pipeline.build import BuildResult
+    from pipeline.profile import Profile
 
 app = typer.Typer(
     name="echat",
@@ -130,6 +131,9 @@ def build(
         int | None, typer.Option(min=1, help="Make so few dialogues, in the proportions of the quotas, to try a run.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Most rounds of top-up, earlier ones included.")] = 3,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where the time went, and write it to profile.json.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -139,12 +143,30 @@ def build(
         from pipeline.build import build as run_build
         from pipeline.estimate import check_placement
         from pipeline.limit import limited
+        from pipeline.profile import Profile
 
         dag = load_dag(run)
         check_placement(dag)
         manifest = limited(dag.manifest, dag.planner.quotas, limit) if limit else dag.manifest
-        result = run_build(manifest, run, out, quiet, rounds if top_up else None)
+        spent = Profile(sum(pool.count for pool in manifest.workers))
+        result = run_build(manifest, run, out, quiet, rounds if top_up else None, spent)
+        if profile:
+            _show_profile(spent, spent.write(out), as_json)
         _finish(out, result, as_json, rounds if top_up else None)
+
+
+def _show_profile(profile: Profile, path: Path, as_json: bool) -> None:
+    """Tables for people; machines read the file."""
+    from pipeline.profile import HEADERS, table
+
+    if as_json:
+        return
+    total = max(sum(profile.steps.values()), 1e-9)
+    steps = [(name, f"{seconds:,.1f} s", f"{seconds / total:.0%}") for name, seconds in profile.steps.items()]
+    show_table("", ["step", "wall time", "share"], steps)
+    if profile.stages:
+        show_table("", HEADERS, table(profile))
+    show(f"{profile.bound()} ({path})")
 
 
 @app.command()

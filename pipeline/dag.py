@@ -40,6 +40,11 @@ class Dag:
         """All stages, `plan` included."""
         return {"plan": self.plan, **{stage.name: stage for stage in self.stages}}
 
+    @cached_property
+    def revisions(self) -> dict[str, str]:
+        """Revisions of each stage's engines; a hash of a whole bank may be among them, so they are asked for once."""
+        return {stage.name: ", ".join(stage.revisions) for stage in self.stages}
+
     def stage(self, name: str) -> Stage:
         """A stage that workers run."""
         return self.voices if self.voices is not None and name == self.voices.name else self.by_name[name]

@@ -52,8 +52,6 @@ class Runner:
     def do(self, job: Job) -> CellRecord | ShardRecord:
         """Make one cell or shard; see `run_cell` and `write_shard`."""
         if isinstance(job, ShardJob):
-            with self.loading():
-                import webdataset  # noqa: F401  (imports torch: seconds, on a slow disk)
             return write_shard(self.dag, self.ledger, job)
         stage = self.dag.stage(job.stage)
         with self._crumbs(job) as crumb:

@@ -110,16 +110,12 @@ def comparable(row: Mapping[str, Any], slot: str, real: bool = False) -> bool:
     return family == "event" or requested(row, slot) != NONE
 
 
-def judge(
-    turns: Sequence[Mapping[str, Any]], error: str, rules: Rules, duplicates: Sequence[str] = ()
-) -> tuple[str, list[str]]:
-    """Judge a dialogue by its turns, in order.
+def judge(turns: Sequence[Mapping[str, Any]], error: str, rules: Rules) -> tuple[str, list[str]]:
+    """Judge a dialogue by its turns, in order, and by nothing else: duplicates are told by `settle`.
 
     Args:
         turns: Rows with `judged_columns`.
         error: The stage and exception type that failed one of its rows, or "".
-        duplicates: Why it is a duplicate of another dialogue (`pipeline/duplicates.py`); of a dialogue that nothing
-            else rejects.
 
     Returns:
         The verdict, and for a rejected dialogue every threshold that it missed, as `name value limit`; the
@@ -133,8 +129,12 @@ def judge(
         for reason in (*_misses(row, rules), *_disagreements(row, rules), *turn_reasons(row, rules.config.text)):
             reasons.append(reason if number == 0 else f"{reason} (turn {number})")
     reasons += dialogue_reasons(turns, rules.config.text)
-    reasons += duplicates
     return (REJECTED if reasons else KEPT), reasons
+
+
+def settle(verdict: str, reasons: Sequence[str], duplicates: Sequence[str]) -> tuple[str, list[str]]:
+    """A verdict of `judge`, and why the dialogue is a duplicate of another (`pipeline/duplicates.py`), if it is."""
+    return (REJECTED, [*reasons, *duplicates]) if duplicates else (verdict, list(reasons))
 
 
 def _misses(row: Mapping[str, Any], rules: Rules) -> Iterator[str]:

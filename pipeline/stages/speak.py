@@ -13,7 +13,7 @@ import pyarrow as pa
 from manifests import schema
 from manifests.errors import UserError
 from manifests.ids import seed_of
-from pipeline.audio import audio_hash, encode_flac, flac_info
+from pipeline.audio import audio_hash, encode_hashed, flac_info
 from pipeline.real import SOURCE, corpus_of
 from pipeline.stage import EngineStage, Row
 from synthesis.base import BatchSpeaker, EventSpan, Speaker, SpeakerConfig, Speech, Utterance
@@ -133,12 +133,12 @@ class SpeakWorker:
         if speech.sample_rate != self.stage.engine.sample_rate_hz:
             said = f"{speech.sample_rate} Hz where it declares {self.stage.engine.sample_rate_hz} Hz"
             raise ValueError(f"the engine spoke at {said}")
-        audio = encode_flac(speech.samples, speech.sample_rate)
+        audio, digest = encode_hashed(speech.samples, speech.sample_rate)
         out = {
             "audio": audio,
             "sample_rate": speech.sample_rate,
             "seconds": len(speech.samples) / speech.sample_rate,
-            "audio_sha256": audio_hash(audio),
+            "audio_sha256": digest,
         }
         return out | (_event(speech.event) if "event_start" in self.stage.writes.names else {})
 

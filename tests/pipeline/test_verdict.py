@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from manifests.labels import CUES, NONE
 from manifests.run import SelectConfig
 from manifests.textconfig import TextConfig, without_text_checks
-from pipeline.verdict import KEPT, QUARANTINED, REJECTED, Rules, judge, judged_columns
+from pipeline.verdict import KEPT, QUARANTINED, REJECTED, Rules, judge, judged_columns, settle
 
 FAMILIES = tuple(CUES)
 CONFIG = SelectConfig(
@@ -256,7 +256,8 @@ def test_what_the_words_miss_is_told_too_and_duplicates_last() -> None:
     rules = changed(text=TextConfig())
     copy = "near_duplicate 0.912 >= 0.8 of 00ff (test)"
     assert judge([GOOD], "", rules) == (KEPT, [])
-    assert judge([GOOD], "", rules, [copy]) == (REJECTED, [copy])
+    assert settle(KEPT, [], [copy]) == (REJECTED, [copy])
+    assert settle(QUARANTINED, [], []) == (QUARANTINED, [])
     bad = {**GOOD, "transcribe.query_wer": 0.3, "script.reply_text": "As an AI, I can only ask you to rest on Friday."}
     assert judge([GOOD, bad], "", rules)[1] == [
         "query_wer 0.300 > 0.25 (turn 1)",
