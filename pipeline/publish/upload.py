@@ -283,6 +283,14 @@ class Patient:
         found = getattr(self._system, name)
         return partial(again, found) if callable(found) else found
 
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file or folder. fsspec's own answer to a broken connection is no."""
+        try:
+            again(self._system.info, path)
+            return True
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
 
 def again(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call, and call again after an error that may pass: such as of a network, never one that says no."""
