@@ -95,9 +95,7 @@ def _turn(row: Mapping[str, Any], dag: Dag) -> dict[str, Any]:
             "codebook_size": row["tokenize.codebook_size"],
         },
         "think_text": row["script.think_text"],
-        "think_tag": render_tag(
-            _words(row), _agreed(row, slots, dag.manifest.select.vote), row["script.reply_emotion"]
-        ),
+        "think_tag": render_tag(_words(row), agreed, row["script.reply_emotion"]),
         "seeds": {stage: seed_of(name, turn, stage) for stage in ("script", "speak_query", "speak_reply")},
     }
 
