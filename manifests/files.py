@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -84,6 +84,24 @@ def sha256(path: Path) -> str:
     """Hex sha256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_checksums(digests: Mapping[str, str]) -> bytes:
+    """The lines of a `checksums.sha256`, as `sha256sum -c` reads them: hex sha256 by name."""
+    return "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()
+
+
+def read_checksums(data: bytes) -> dict[str, str]:
+    """Hex sha256 by name, from the lines of `write_checksums`.
+
+    Raises:
+        ValueError: They are not such lines, to the byte.
+    """
+    lines = [line.partition("  ") for line in data.decode().splitlines()]
+    digests = {name: digest for digest, _, name in lines}
+    if not all(digests) or write_checksums(digests) != data:
+        raise ValueError("it is no list of checksums, or a part of one")
+    return digests
 
 
 @contextmanager

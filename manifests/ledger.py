@@ -16,7 +16,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from manifests.errors import UserError
 from manifests.files import fsync, sha256, temporary, write_exclusive, writing
-from manifests.ids import canonical_json
+from manifests.ids import canonical_json, content_hash
 from manifests.schema import SCHEMA_VERSION
 
 FORMAT = 1
@@ -44,6 +44,7 @@ class CellRecord:
         data: Name of the data file, beside the record.
         failures: One entry per row that this stage quarantined: id, turn, type, message, traceback, attempt.
         metrics: Rows made and copied, seconds of audio, wall seconds, worker, finish time.
+        seal: Hash of all the rest, so that a flipped bit is seen; "" in records of earlier versions.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -58,6 +59,11 @@ class CellRecord:
     failures: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
+    seal: str = ""
+
+    def sealed(self) -> CellRecord:
+        """The record with its seal."""
+        return replace(self, seal=content_hash(asdict(replace(self, seal=""))))
 
 
 _RECORD = TypeAdapter(CellRecord)
@@ -120,10 +126,12 @@ class Ledger:
             record = _RECORD.validate_json(text, strict=True)
             if not path.name.startswith(f"part-{record.part:04d}@{record.key}.") or path.parent.name != record.stage:
                 raise ValueError("the record is of another cell")
+            if record.seal and (record.sealed() != record or canonical_json(asdict(record)) != text):
+                raise ValueError("the record is not what was committed")
             return record
         except UserError:
             raise
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{path}: is not a readable record; delete this file and run build again to make the cell anew"
             ) from error
@@ -190,7 +198,7 @@ class Ledger:
             finally:
                 spare.unlink(missing_ok=True)
             fsync(folder)
-        record = CellRecord(stage, part, key, data.name, digest, size, table.num_rows, failures, metrics)
+        record = CellRecord(stage, part, key, data.name, digest, size, table.num_rows, failures, metrics).sealed()
         while not write_exclusive(self._record_path(stage, part, key), canonical_json(asdict(record))):
             winner = self.find(stage, part, key)
             if winner is not None:
@@ -207,7 +215,10 @@ class Ledger:
         path = self.data_path(record)
         try:
             table = pq.read_table(path, columns=list(columns) if columns else None, memory_map=False)
-        except (OSError, pa.ArrowException) as error:
+            missing = {*(columns or ())} - {*table.column_names}  # decodes the names, too
+            if missing or table.num_rows != record.rows:
+                raise ValueError(f"it holds {table.num_rows} rows and lacks {sorted(missing) or 'no column'}")
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             raise UserError(
                 f"{path}: cannot be read ({_short(error)}); delete this file and run build again to make it anew"
             ) from error
@@ -218,6 +229,26 @@ class Ledger:
                 f" build into a new folder, or use the version that wrote it"
             )
         return table
+
+    def check(self, record: CellRecord) -> CellRecord:
+        """The record, once every byte of its data is known to be what was committed.
+
+        Whoever makes something lasting from a cell calls this first: what is made of damaged data would outlive it.
+
+        Raises:
+            UserError: It is not, or cannot be read.
+        """
+        path = self.data_path(record)
+        try:
+            whole = sha256(path) == record.sha256
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror or error}); run build again") from error
+        if not whole:
+            raise UserError(
+                f"{path}: is not what was committed (its sha256 is another);"
+                f" delete this file and run build again to make it anew"
+            )
+        return record
 
     def retire(self, record: CellRecord) -> None:
         """Set a record aside so that the cell is made again; its good rows will be copied."""

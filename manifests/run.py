@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -243,6 +244,13 @@ class Pool(Strict):
     count: PositiveInt = 2
     cpus: float = Field(default=1.0, ge=0)
     gpus: float = Field(default=0.0, ge=0)
+    hourly: float = Field(default=0.0, ge=0)
+    """Price of one of its workers for an hour, in any currency, for `echat plan`."""
+    py_executable: str = ""
+    """Python that runs its workers, where its engines need another environment; of the same version, with this package
+    and the same Ray. Empty: the one that runs `build`."""
+    revisions: dict[str, tuple[str, ...]] = {}
+    """What the engines of each stage name themselves in that Python. `build` asks, and writes it into the run."""
 
 
 class ExecutorConfig(Strict):
@@ -371,19 +379,35 @@ def load_run(file: Path) -> RunManifest:
         if (value := getattr(manifest.plan, key)) is not None
     }
     if (real := manifest.plan.real) is not None:
-        # A shipped manifest cannot know where your corpora are.
-        home = Path.cwd() if shipped else file.parent
+        home = home_of_data(file, shipped)
         paths["real"] = real.model_copy(update={"corpora": tuple((home / path).resolve() for path in real.corpora)})
     select = manifest.select
     if select.thresholds is not None:
         select = select.model_copy(update={"thresholds": (file.parent / select.thresholds).resolve()})
     # What an engine keeps to itself is its own business, but where a path begins is the manifest's.
+    sections = {
+        name: {**section, "bank": str((home_of_data(file, shipped) / section["bank"]).resolve())}
+        for name in ("speak_query", "speak_reply")
+        if isinstance((section := getattr(manifest, name)).get("bank"), str)
+    }
     script = dict(manifest.script)
     for key in ("cache", "prompts"):
         if isinstance(script.get(key), str):
             script[key] = str((file.parent / script[key]).resolve())
     plan = manifest.plan.model_copy(update=paths)
-    return manifest.model_copy(update={"plan": plan, "select": select, "script": script})
+    pools = tuple(
+        pool.model_copy(update={"py_executable": os.path.abspath(file.parent / pool.py_executable)})
+        if "/" in pool.py_executable  # not resolved: what makes an environment is the link
+        else pool
+        for pool in manifest.workers
+    )
+    update = {"plan": plan, "select": select, "script": script, "workers": pools, **sections}
+    return manifest.model_copy(update=update)
+
+
+def home_of_data(file: Path, shipped: bool) -> Path:
+    """Where paths to your data begin: beside the manifest; one that ships cannot know where your data are."""
+    return Path.cwd() if shipped else file.parent
 
 
 def dump_run(manifest: RunManifest) -> str:

@@ -9,11 +9,21 @@ import yaml
 
 from manifests.errors import UserError
 
+MAX_BYTES = 16 << 20
+MAX_NODES = 1_000_000
+"""Most keys and values of a document once every alias is written out: aliases of aliases double with each line."""
+
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Base):
     """The safe loader, which also refuses a key that a mapping has twice instead of taking the last."""
+
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None and _written_out(node, {}) > MAX_NODES:
+            raise yaml.YAMLError(f"its aliases stand for more than {MAX_NODES:,} values")
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -25,6 +35,17 @@ class _Loader(_Base):
         return super().construct_mapping(node, deep)
 
 
+def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """Number of nodes below one, aliases counted as often as they stand; too many for one that holds itself."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = MAX_NODES + 1  # seen again before it is done: it holds itself
+        below = (item for pair in node.value for item in (pair if isinstance(pair, tuple) else (pair,)))
+        known[id(node)] = min(MAX_NODES + 1, 1 + sum(_written_out(item, known) for item in below))
+    return known[id(node)]
+
+
 def load_yaml(file: Path) -> Any:
     """Parse a YAML file.
 
@@ -32,6 +53,10 @@ def load_yaml(file: Path) -> Any:
         UserError: It cannot be read or is not YAML; a syntax error is told with line and column, from 1.
     """
     try:
+        if file.is_file() and file.stat().st_size > MAX_BYTES:
+            raise UserError(
+                f"{file}: is larger than {MAX_BYTES >> 20} MiB, which no such file needs; name another file"
+            )
         return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # a subclass of the safe loader
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +14,11 @@ import numpy as np
 
 from manifests.errors import UserError
 from manifests.labels import CUES, NONE, canonical
+from manifests.sound import read_tokens
 from model.audio import frames_of, mel_of
 from model.sample import Sample, Turn
+
+_KINDS = ("query.flac", "reply_tokens.npy")
 
 
 @dataclass(frozen=True)
@@ -76,17 +78,13 @@ class ShardDataset:
         items: list[tuple[int, int]] = []
         lengths: list[tuple[int, int, int]] = []
         for name in _shard_names(folder, split):
-            with (folder / name).open("rb") as tar:
-                for parts in _index(folder / f"{name}.idx"):
-                    offset, size = parts["json"]
-                    tar.seek(offset)
-                    turns = json.loads(tar.read(size))["turns"]
-                    members.append((len(self.shards), len(turns), len(places), offset, size))
-                    for turn in turns:
-                        for kind in ("query.flac", "reply_tokens.npy"):
-                            places.append(parts[f"{turn['turn']}.{kind}"])
-                    items += [(len(members) - 1, number) for number in range(len(turns))]
-                    lengths += list(_running(turns))
+            for turns, parts in _dialogues(folder / name):
+                members.append((len(self.shards), len(turns), len(places), *parts["json"]))
+                for turn in turns:
+                    for kind in _KINDS:
+                        places.append(parts[f"{turn['turn']}.{kind}"])
+                items += [(len(members) - 1, number) for number in range(len(turns))]
+                lengths += list(_running(turns))
             self.shards.append(folder / name)
         if not items:
             raise UserError(f"{folder}: has no dialogue of the split {split}; name another split or folder")
@@ -112,7 +110,7 @@ class ShardDataset:
         for number, turn in enumerate(document["turns"][: int(last) + 1]):
             query, tokens = self._places[first + 2 * number : first + 2 * number + 2].tolist()
             mel = mel_of(self._read(shard, *query)) if audio else None
-            codes = np.load(io.BytesIO(self._read(shard, *tokens)), allow_pickle=False)
+            codes = read_tokens(self._read(shard, *tokens))
             turns.append(_turn(turn, mel, codes))
         return Sample(
             f"{document['id']}.{last}", tuple(turns), document["turns"][int(last)]["query"]["speaker"],
@@ -175,11 +173,41 @@ def _shard_names(folder: Path, split: str) -> list[str]:
     try:
         document = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
         splits = document["splits"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        listed = {name: list(about["shards"]) for name, about in splits.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{folder}: is no folder of shards ({type(error).__name__} in dataset.json)") from error
-    if split not in splits:
-        raise UserError(f"{folder}: has no split {split!r}; use one of {', '.join(splits)}")
-    return list(splits[split]["shards"])
+    if split not in listed:
+        raise UserError(f"{folder}: has no split {split!r}; use one of {', '.join(listed)}")
+    for name in listed[split]:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise UserError(f"{folder}: dataset.json names the shard {name!r}, which is no file of this folder")
+    return listed[split]
+
+
+Parts = dict[str, tuple[int, int]]
+
+
+def _dialogues(shard: Path) -> Iterator[tuple[list[Any], Parts]]:
+    """Turns of each dialogue of a shard, and the places of its members.
+
+    Raises:
+        UserError: The shard or its index is damaged.
+    """
+    try:
+        with shard.open("rb") as tar:
+            end = os.fstat(tar.fileno()).st_size
+            for parts in _index(shard.with_name(f"{shard.name}.idx")):
+                if not all(offset >= 0 and size >= 0 and offset + size <= end for offset, size in parts.values()):
+                    raise ValueError("a member lies outside of it")
+                tar.seek(parts["json"][0])
+                turns = json.loads(tar.read(parts["json"][1]))["turns"]
+                # Every field that is read is there, and of its kind.
+                _ = [[parts[f"{turn['turn']}.{kind}"] for kind in _KINDS] for turn in turns], list(_running(turns))
+                yield turns, parts
+    except UserError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise UserError(f"{shard}: cannot be read ({type(error).__name__}: {error}): run echat verify") from error
 
 
 def _index(path: Path) -> Iterator[dict[str, tuple[int, int]]]:

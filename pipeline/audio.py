@@ -7,6 +7,8 @@ import io
 
 import numpy as np
 
+from manifests.sound import open_sound, read_sound
+
 
 def encode_flac(samples: np.ndarray, sample_rate: int) -> bytes:
     """Encode a mono waveform.
@@ -36,26 +38,19 @@ def encode_flac(samples: np.ndarray, sample_rate: int) -> bytes:
 
 def audio_hash(data: bytes) -> str:
     """sha256 of what a FLAC file holds (sample rate and 16-bit samples), whatever encoder wrote it."""
-    import soundfile
-
-    samples, sample_rate = soundfile.read(io.BytesIO(data), dtype="int16")
+    samples, sample_rate = read_sound(data, "int16")
     return hashlib.sha256(f"{sample_rate}:".encode() + samples.astype("<i2").tobytes()).hexdigest()
 
 
 def decode_flac(data: bytes) -> tuple[np.ndarray, int]:
     """Decode to float32 (num_samples,) in [-1, 1] and the sample rate in Hz."""
-    import soundfile
-
-    samples, sample_rate = soundfile.read(io.BytesIO(data), dtype="float32")
-    return samples, sample_rate
+    return read_sound(data)
 
 
 def flac_info(data: bytes) -> tuple[int, int]:
     """Sample rate in Hz and number of samples of a FLAC file, from its header."""
-    import soundfile
-
-    info = soundfile.info(io.BytesIO(data))
-    return info.samplerate, info.frames
+    with open_sound(data) as file:
+        return file.samplerate, file.frames
 
 
 def without(samples: np.ndarray, sample_rate: int, start: float, end: float) -> np.ndarray:

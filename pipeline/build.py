@@ -20,6 +20,7 @@ from manifests.run import RunManifest, dump_run, load_run
 from manifests.topup import write_topup
 from pipeline.corpus import ABOUT, LABELS
 from pipeline.dag import Dag, build_dag
+from pipeline.environments import look, stated
 from pipeline.estimate import check_disk
 from pipeline.events import Events
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
@@ -85,6 +86,11 @@ def check_pools(dag: Dag, file: Path) -> None:
         unknown = [stage for stage in pool.stages if stage not in stages]
         if unknown:
             raise UserError(f"{file}: workers: pool {pool.name} names {unknown[0]!r}: use {', '.join(stages)}")
+        if pool.py_executable and dag.manifest.executor.kind != "ray":
+            raise UserError(
+                f"{file}: workers: pool {pool.name} has a py_executable, which needs workers of their own: set"
+                " executor.kind: ray, or remove it"
+            )
     idle = [stage for stage in stages if not any(stage in pool.stages or not pool.stages for pool in pools)]
     if idle:
         raise UserError(
@@ -92,16 +98,21 @@ def check_pools(dag: Dag, file: Path) -> None:
         )
 
 
-def check_engines(dag: Dag, file: Path) -> None:
-    """Refuse to start when an engine cannot run here.
+def check_engines(dag: Dag, file: Path) -> RunManifest:
+    """Refuse to start when an engine cannot run where it should.
+
+    Returns:
+        The manifest with what the engines of other environments name themselves now.
 
     Raises:
         UserError: Names the stage, what is missing and the fix.
     """
-    for stage in dag.stages:
-        for engine in stage.engines:
-            for problem in engine.problems():
-                raise UserError(f"{file}: {stage.name}: {engine.engine}: {problem.what}; {problem.fix}")
+    engines = look(dag, file)
+    for found in engines:
+        for problem in found.problems:
+            where = f" in {found.python}" if found.python else ""
+            raise UserError(f"{file}: {found.stage}: {found.engine}{where}: {problem.what}; {problem.fix}")
+    return stated(dag.manifest, engines)
 
 
 def check_folder(run: Path, manifest: RunManifest) -> None:
@@ -136,7 +147,9 @@ def build(manifest: RunManifest, file: Path, run: Path, quiet: bool = False, rou
     dag = build_dag(manifest, file)
     check_pools(dag, file)
     _ = dag.planner.counts  # refuses quotas that cannot be met, before anything is written
-    check_engines(dag, file)
+    known = check_engines(dag, file)
+    if known != dag.manifest:
+        dag = build_dag(known, file)
     check_thresholds(dag)
     check_beam(manifest.executor.beam, file)
     check_folder(run, manifest)

@@ -9,6 +9,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -18,6 +19,7 @@ import pyarrow as pa
 from manifests import schema
 from manifests.errors import UserError, WorkFailedError
 from manifests.ledger import CellRecord, Ledger
+from pipeline.gpu import GpuMeter, free_memory, out_of_memory
 from pipeline.join import join_rows
 from pipeline.stage import REFERENCE, Metered, Row, Stage, Worker, identity_digest, value_bytes
 from pipeline.stages.voices import VOICES, reference
@@ -61,12 +63,15 @@ def run_cell(
     ledger: Ledger,
     open_worker: Callable[[], Worker],
     crumb: Callable[[Sequence[tuple[str, int]]], None] = lambda ids: None,
+    no_memory: Callable[[], None] = lambda: None,
 ) -> CellRecord:
     """Make and commit one cell, or return the record of whoever was first.
 
     Args:
         open_worker: Returns the stage's worker, loading it on first use; not called when no row needs it.
         crumb: Told the rows in hand before each batch, so that a death can be laid at their door.
+        no_memory: Called when a row by itself finds no memory. It may end the process: perhaps an engine has leaked it
+            all, and the row is not to blame. If it returns, the row has failed.
 
     Raises:
         UserError: An input that cannot be read, a missing model, a disk that says no. Never for a row.
@@ -82,6 +87,8 @@ def run_cell(
     done = ledger.find(stage.name, job.part, key)
     if done is not None:
         return done
+    for record in (*inputs, *voices.values()):
+        ledger.check(record)
     rows, errors = join_rows(ledger, inputs, stage.reads)
     if REFERENCE in stage.reads:
         references = {voice: reference(ledger, record) for voice, record in voices.items()}
@@ -94,7 +101,8 @@ def run_cell(
     todo = [place for place in range(len(rows)) if place not in made and not errors[place]]
     failures = _poisonous(job, rows, todo)
     todo = [place for place in todo if place not in failures]
-    spent = _make(stage, job, rows, todo, open_worker, crumb, made, failures) if todo else {}
+    with GpuMeter() if todo else nullcontext(None) as meter:
+        spent = _make(stage, job, rows, todo, open_worker, (crumb, no_memory), made, failures) if todo else {}
     table = _table(stage, rows, row_keys, errors, made, failures)
     metrics = {
         "made": len(made) - copied,
@@ -104,6 +112,7 @@ def run_cell(
         "wall_s": round(time.time() - started, 3),
         "finished": round(time.time(), 3),
         **spent,
+        **(meter.metrics if meter else {}),
         "worker": f"{socket.gethostname()}:{os.getpid()}",
     }
     listed = _list_failures(stage, ledger, job, rows, failures)
@@ -116,7 +125,7 @@ def _make(
     rows: Sequence[Row],
     todo: Sequence[int],
     open_worker: Callable[[], Worker],
-    crumb: Callable[[Sequence[tuple[str, int]]], None],
+    hooks: tuple[Callable[[Sequence[tuple[str, int]]], None], Callable[[], None]],
     made: dict[int, Any],
     failures: dict[int, _Failure],
 ) -> dict[str, Any]:
@@ -124,14 +133,18 @@ def _make(
     worker = open_worker()
     if isinstance(worker, Metered):
         worker.take_metrics()  # of a cell that was given up
-    size = 1 if job.one_by_one else stage.batch_rows
-    for start in range(0, len(todo), size):
-        for place, out in _process(worker, stage, rows, todo[start : start + size], crumb):
+    batches = _Batches(worker, stage, rows, *hooks, 1 if job.one_by_one else stage.batch_rows)
+    start = 0
+    while start < len(todo):
+        batch = todo[start : start + batches.size]
+        for place, out in batches.run(batch):
             if isinstance(out, _Failure):
                 failures[place] = out
             else:
                 made[place] = out
-    return worker.take_metrics() if isinstance(worker, Metered) else {}
+        start += len(batch)
+    halved = {"batches_halved": batches.halved} if batches.halved else {}
+    return {**(worker.take_metrics() if isinstance(worker, Metered) else {}), **halved}
 
 
 def _poisonous(job: CellJob, rows: Sequence[Row], todo: Sequence[int]) -> dict[int, _Failure]:
@@ -186,38 +199,56 @@ def _copy_earlier(
             if not error and key in wanted and wanted[key] not in made
         ]
         if hits:
-            full = shelf.load(record).select(stage.writes.names).take([number for number, _ in hits])
+            full = shelf.load(shelf.check(record)).select(stage.writes.names).take([number for number, _ in hits])
             for (_, place), row in zip(hits, full.to_pylist(), strict=True):
                 made[place] = row
     return made
 
 
-def _process(
-    worker: Worker,
-    stage: Stage,
-    rows: Sequence[Row],
-    places: Sequence[int],
-    crumb: Callable[[Sequence[tuple[str, int]]], None],
-) -> Iterator[tuple[int, dict[str, Any] | _Failure]]:
-    """Run a batch; when it fails, its halves; a single row that fails is a failure."""
-    batch = [rows[place] for place in places]
-    crumb([(row["id"], row["turn"]) for row in batch])
-    try:
-        out = worker.process(batch)
-        if len(out) != len(batch):
-            raise ValueError(f"the engine gave {len(out)} results for {len(batch)} rows")
-        checked = [_failed(result) if isinstance(result, Exception) else _checked(stage, result) for result in out]
-    except (UserError, WorkFailedError):
-        raise
-    except Exception as error:
+@dataclass
+class _Batches:
+    """Runs the rows of a cell in batches of `size`, which memory may make smaller for the rest of the cell."""
+
+    worker: Worker
+    stage: Stage
+    rows: Sequence[Row]
+    crumb: Callable[[Sequence[tuple[str, int]]], None]
+    no_memory: Callable[[], None]
+    size: int
+    halved: int = 0
+
+    def run(self, places: Sequence[int]) -> Iterator[tuple[int, dict[str, Any] | _Failure]]:
+        """Run a batch; when it fails, its halves; a single row that fails is a failure."""
+        batch = [self.rows[place] for place in places]
+        self.crumb([(row["id"], row["turn"]) for row in batch])
+        try:
+            out = self.worker.process(batch)
+            if len(out) != len(batch):
+                raise ValueError(f"the engine gave {len(out)} results for {len(batch)} rows")
+            short = next((result for result in out if isinstance(result, Exception) and out_of_memory(result)), None)
+            if short is not None and len(batch) > 1:
+                raise short
+            found = [_failed(it) if isinstance(it, Exception) else _checked(self.stage, it) for it in out]
+        except (UserError, WorkFailedError):
+            raise
+        except Exception as error:
+            failure, memory = _failed(error), out_of_memory(error)
+            if isinstance(error, MemoryError) and len(places) == 1:
+                self.no_memory()
+        else:
+            yield from zip(places, found, strict=True)
+            return
+        # Outside of the handler, whose error holds the frames, and so the tensors, of the batch that failed.
+        if memory:
+            free_memory()
+            self.halved += len(places) > 1
+            self.size = max(1, min(self.size, len(places) // 2))
         if len(places) == 1:
-            yield places[0], _failed(error)
+            yield places[0], failure
             return
         half = len(places) // 2
-        yield from _process(worker, stage, rows, places[:half], crumb)
-        yield from _process(worker, stage, rows, places[half:], crumb)
-        return
-    yield from zip(places, checked, strict=True)
+        yield from self.run(places[:half])
+        yield from self.run(places[half:])
 
 
 def _failed(error: Exception) -> _Failure:

@@ -74,24 +74,49 @@ def doctor(
     run: Annotated[
         Path | None, typer.Argument(metavar="[RUN.yaml]", help="Check the engines of this run only.")
     ] = None,
+    licences: Annotated[
+        bool, typer.Option("--licences", help="List the licences of all that is installed with echat instead.")
+    ] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Say what can run here, and the fix for what cannot. Exit 1 if the named run cannot."""
     with sentences(verbose):
+        if licences:
+            _show_licences(as_json)
+            return
+        from pipeline.build import check_pools
         from pipeline.doctor import engine_checks, machine_checks
 
         dag = load_dag(run) if run else None
-        machine, engines = machine_checks(Path.cwd()), engine_checks(dag)
+        if dag is not None:
+            check_pools(dag, run or Path())
+        machine, engines = machine_checks(Path.cwd()), engine_checks(dag, run or "")
         if as_json:
             show_json([{**vars(check), "ok": check.ok} for check in (*machine, *engines)])
         else:
-            for title, checks in (("machine", machine), ("engines", engines)):
-                rows = [("ok" if check.ok else "MISSING", check.what, check.state, check.fix) for check in checks]
-                show_table("", ["", title, "state", "fix"], rows)
+            rows = [(_mark(check.ok), check.what, check.state, check.fix) for check in machine]
+            show_table("", ["", "machine", "state", "fix"], rows)
+            rows = [(_mark(c.ok), c.what, c.state, c.weights, c.device, c.licence, c.fix) for c in engines]
+            show_table("", ["", "engine", "state", "weights", "device", "licence", "fix"], rows)
         bad = [check for check in (*machine, *(engines if run else ())) if not check.ok]
         if bad:
             raise typer.Exit(1)
+
+
+def _mark(ok: bool) -> str:
+    return "ok" if ok else "MISSING"
+
+
+def _show_licences(as_json: bool) -> None:
+    from pipeline.licences import licences
+
+    found = licences()
+    if as_json:
+        show_json([vars(item) for item in found])
+        return
+    show_table("", ["package", "version", "licence"], [(item.package, item.version, item.licence) for item in found])
+    show(f"{len(found)} packages, {sum(not item.stated for item in found)} of which do not state a licence")
 
 
 @app.command()
@@ -101,6 +126,9 @@ def build(
     top_up: Annotated[
         bool, typer.Option("--top-up", help="Plan more until the quotas are kept; exit 1 if they are not.")
     ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Make so few dialogues, in the proportions of the quotas, to try a run.")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Most rounds of top-up, earlier ones included.")] = 3,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -110,10 +138,12 @@ def build(
     with sentences(verbose):
         from pipeline.build import build as run_build
         from pipeline.estimate import check_placement
+        from pipeline.limit import limited
 
         dag = load_dag(run)
         check_placement(dag)
-        result = run_build(dag.manifest, run, out, quiet, rounds if top_up else None)
+        manifest = limited(dag.manifest, dag.planner.quotas, limit) if limit else dag.manifest
+        result = run_build(manifest, run, out, quiet, rounds if top_up else None)
         _finish(out, result, as_json, rounds if top_up else None)
 
 
@@ -216,9 +246,9 @@ def verify(
         from pipeline.verify import verify as run_verify
 
         if "://" in folder:
-            from pipeline.publish.upload import verify_remote
+            from pipeline.publish.upload import shown, verify_remote
 
-            findings = list(verify_remote(folder))
+            findings, folder = list(verify_remote(folder)), shown(folder)
         else:
             findings = run_verify(Path(folder))
         if as_json:

@@ -86,10 +86,12 @@ def _print_plan(figures: Any, drawn: Any, quotas: Any, real: Any) -> None:
             f"{cost.realtime:,.2f}x per {cost.unit}",
             f"{cost.unit_hours:,.2f} {cost.unit}-hours",
             f"{cost.wall_hours:,.2f} h on {cost.workers}",
+            *([f"{cost.price:,.2f}"] if figures.price else []),
         )
         for cost in figures.stages
     ]
-    show_table("", ["stage", "audio hours", "throughput", "work", "wall time"], costs)
+    headers = ["stage", "audio hours", "throughput", "work", "wall time", *(["price"] if figures.price else [])]
+    show_table("", headers, costs)
     for source in dict.fromkeys(f"{cost.stage}: {cost.source}" for cost in figures.stages):
         show(f"throughput of {source}")
     show(
@@ -97,6 +99,8 @@ def _print_plan(figures: Any, drawn: Any, quotas: Any, real: Any) -> None:
         f" {figures.disk_gb:,.2f} GB on disk,"
         f" {figures.texts:,} different query texts, {figures.wall_hours:,.2f} hours in all on the manifest's workers"
     )
+    price = f", {figures.price:,.2f} at the manifest's hourly prices" if figures.price else ""
+    show(f"in all {figures.total('core'):,.2f} core-hours and {figures.total('gpu'):,.2f} GPU-hours{price}")
     if figures.asks:
         asks = figures.asks
         show(

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from manifests.errors import UserError, from_pydantic
 from manifests.ids import seed_of
 from manifests.labels import HEARD, NONE, SPLITS, canonical
+from manifests.sound import read_sound
 
 LABELS, ABOUT, AUDIO = "labels.csv", "corpus.yaml", "audio"
 FORMAT = 1
@@ -269,11 +270,9 @@ def read_clip(clip: CorpusClip) -> tuple[np.ndarray, int]:
     Raises:
         ValueError: The file cannot be read; one line that says why.
     """
-    import soundfile
-
     if not clip.path.is_file():
         raise ValueError("there is no such file")
     try:
-        return soundfile.read(clip.path, dtype="float32")
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+        return read_sound(Path(clip.path))
+    except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(" ".join(str(error).split())) from None

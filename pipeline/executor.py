@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,12 +14,15 @@ from typing import Any, Protocol
 from manifests.errors import UserError, WorkFailedError
 from manifests.run import ExecutorConfig, Pool
 from pipeline.cell import CellJob
+from pipeline.environments import runtime_env
 from pipeline.runner import Job, RayRunner, Runner, crumb_path, read_crumb
 from pipeline.schedule import Schedule
 
 Cell = tuple[str, int]
 _MAX_BLIND_LOSSES = 3  # deaths outside any row (loading a model, reading inputs) before the run gives up
 _MAX_CELL_LOSSES = 50
+_MAX_STILLBORN = 20
+_PLACING_S = 1800.0  # without a worker that lives, before the run gives up: an autoscaler has long given an answer
 
 
 class Executor(Protocol):
@@ -89,21 +93,26 @@ class RayExecutor:
         self.event = event
         self.deadline_s = config.deadline_s
         self.losses: dict[Cell, _Losses] = {}
+        self.stillborn = 0
         local: dict[str, Any] = {}
         if config.address == "local":
             local = {"object_store_memory": 128 * 2**20, "include_dashboard": False}
         ray.init(address=config.address, logging_level=logging.ERROR, log_to_driver=False, **local)
+        self.node = ray.get_runtime_context().get_node_id()
         self.slots = [(pool, self._spawn(pool)) for pool in pools for _ in range(pool.count)]
 
     def _spawn(self, pool: Pool) -> Any:
         actor = self.ray.remote(RayRunner).options(
-            num_cpus=pool.cpus, num_gpus=pool.gpus, max_restarts=0, max_task_retries=0
+            num_cpus=pool.cpus, num_gpus=pool.gpus, max_restarts=0, max_task_retries=0, **runtime_env(pool)
         )
         return actor.remote(str(self.run_folder), self.deadline_s)
 
     def run(self, schedule: Schedule, make_job: Callable[[Cell], Job], done: Callable[[Cell, Any], None]) -> None:
         flying: dict[Any, tuple[int, Cell]] = {}
-        idle = list(range(len(self.slots)))
+        # Only a worker that answers is given a cell: one for which a cluster has no room would keep it for ever.
+        starting = {actor.ready.remote(): slot for slot, (_, actor) in enumerate(self.slots)}
+        idle: list[int] = []
+        heard = time.monotonic()
         while not schedule.finished:
             for slot in list(idle):
                 pool, actor = self.slots[slot]
@@ -111,10 +120,25 @@ class RayExecutor:
                 if cell is not None:
                     idle.remove(slot)
                     flying[actor.do.remote(self._job(cell, make_job))] = (slot, cell)
-            if not flying:
+            if not flying and not starting:
                 raise WorkFailedError("nothing runs and nothing can start: the schedule is stuck, which is a defect")
-            ready, _ = self.ray.wait(list(flying), num_returns=1, timeout=5.0)
+            ready, _ = self.ray.wait([*flying, *starting], num_returns=1, timeout=5.0)
+            if not ready and starting:
+                self._check_node()
+            heard = time.monotonic() if ready or flying else heard
+            if time.monotonic() - heard > _PLACING_S:
+                raise WorkFailedError(
+                    f"no worker could be placed in {_PLACING_S:.0f} s: the cluster has no room for one; add nodes, or"
+                    " ask for less in workers, and run the same command again"
+                )
             for reference in ready:
+                if reference in starting:
+                    slot = starting.pop(reference)
+                    if self._answers(reference, slot):
+                        idle.append(slot)
+                    else:
+                        starting[self.slots[slot][1].ready.remote()] = slot
+                    continue
                 slot, cell = flying.pop(reference)
                 try:
                     record = self.ray.get(reference)
@@ -123,12 +147,42 @@ class RayExecutor:
                 except self.failures.RayError as error:
                     self._lost(slot, cell, error)
                     schedule.lose(cell)
+                    starting[self.slots[slot][1].ready.remote()] = slot
                 else:
                     if isinstance(record, UserError | WorkFailedError):
                         raise record
                     schedule.finish(cell)
                     done(cell, record)
-                idle.append(slot)
+                    idle.append(slot)
+
+    def _check_node(self) -> None:
+        """Give up when Ray is gone from this machine: its workers are dead, and no other can be started from here.
+
+        Raises:
+            WorkFailedError: As said.
+        """
+        if not any(node["NodeID"] == self.node and node["Alive"] for node in self.ray.nodes()):
+            raise WorkFailedError(
+                "Ray's processes on this machine have died, and its workers with them; run the same command again,"
+                " what is committed stays"
+            )
+
+    def _answers(self, reference: Any, slot: int) -> bool:
+        """Whether a worker has begun; if it died before, another one is on its way."""
+        try:
+            self.ray.get(reference)
+            return True
+        except self.failures.RayError as error:
+            self.stillborn += 1
+            self.event("worker_not_started", error=str(error)[:500])
+            if self.stillborn >= _MAX_STILLBORN:
+                raise WorkFailedError(
+                    f"workers died {self.stillborn} times before they began ({' '.join(str(error).split())[:300]});"
+                    f" see events.jsonl, then run the same command again"
+                ) from error
+            pool, _ = self.slots[slot]
+            self.slots[slot] = (pool, self._spawn(pool))
+            return False
 
     def _job(self, cell: Cell, make_job: Callable[[Cell], Job]) -> Job:
         job = make_job(cell)

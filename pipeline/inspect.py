@@ -50,16 +50,17 @@ def read_documents(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         UserError: It is not a tar of ours.
     """
+    from pipeline.verify_shards import member_bytes
+
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
-                if member.name.endswith(".json") and member.isfile():
-                    stream = archive.extractfile(member)
-                    document = json.loads(stream.read() if stream else b"")
+                if member.name.endswith(".json"):
+                    document = json.loads(member_bytes(archive, member))
                     if not isinstance(document, dict) or not {"id", "turns"} <= document.keys():
                         raise ValueError(f"{member.name} is no dialogue of this format")
                     yield document
-    except (tarfile.TarError, ValueError, OSError) as error:
+    except (tarfile.TarError, ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as a shard ({error}); run echat verify on its folder") from error
 
 
@@ -187,6 +188,7 @@ def write_wavs(shard: Path, document: Mapping[str, Any], folder: Path) -> list[P
     import soundfile
 
     from pipeline.audio import decode_flac
+    from pipeline.verify_shards import member_bytes
 
     paths = []
     with tarfile.open(shard, "r:") as archive:
@@ -194,9 +196,8 @@ def write_wavs(shard: Path, document: Mapping[str, Any], folder: Path) -> list[P
             for role in ("query", "reply"):
                 name = f"{document['id']}.{turn}.{role}.flac"
                 try:
-                    stream = archive.extractfile(name)
-                    samples, rate = decode_flac(stream.read() if stream else b"")
-                except (KeyError, RuntimeError) as error:
+                    samples, rate = decode_flac(member_bytes(archive, archive.getmember(name)))
+                except (KeyError, RuntimeError, ValueError, tarfile.TarError) as error:
                     raise UserError(f"{shard}: {name}: cannot be read as FLAC; run echat verify") from error
                 path = folder / f"{turn}-{role}.wav"
                 with writing(path):

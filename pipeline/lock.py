@@ -18,6 +18,8 @@ from manifests.files import writing
 
 HEARTBEAT_S = 5.0
 STALE_S = 60.0
+WATCH_S = 3 * HEARTBEAT_S
+"""How long a heartbeat that is not of now is watched, before its holder counts as dead."""
 
 
 def read_lock(run: Path) -> dict[str, Any] | None:
@@ -51,8 +53,7 @@ class RunLock:
         except BlockingIOError:
             os.close(self._handle)
             raise UserError(self._refusal(holder)) from None
-        elsewhere = holder and holder["host"] != socket.gethostname()
-        if elsewhere and holder and time.time() - holder["heartbeat"] < STALE_S:
+        if holder and holder["host"] != socket.gethostname() and self._beats(holder):
             os.close(self._handle)
             raise UserError(self._refusal(holder))
         try:
@@ -63,6 +64,21 @@ class RunLock:
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
         self._thread.start()
         return self
+
+    def _beats(self, holder: dict[str, Any]) -> bool:
+        """Whether a holder on another machine lives, whatever time its clock or ours says it is.
+
+        A heartbeat of now is believed. One that is old, or of a time to come, is either of a dead holder or of another
+        clock: a living one changes it before long.
+        """
+        if 0 <= time.time() - holder["heartbeat"] < STALE_S:
+            return True
+        end = time.monotonic() + WATCH_S
+        while time.monotonic() < end:
+            time.sleep(min(1.0, WATCH_S / 4))
+            if (now := read_lock(self.run)) is not None and now["heartbeat"] != holder["heartbeat"]:
+                return True
+        return False
 
     def _refusal(self, holder: dict[str, Any] | None) -> str:
         who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"

@@ -9,7 +9,6 @@ is made. Verdicts are not given again: they need every row (`echat verify` on th
 from __future__ import annotations
 
 import heapq
-import io
 import json
 import tarfile
 import tempfile
@@ -27,6 +26,7 @@ from manifests.errors import UserError
 from manifests.ids import content_hash
 from manifests.ledger import CellRecord, Ledger
 from manifests.run import ExecutorConfig, load_run
+from manifests.sound import read_tokens
 from pipeline.audio import audio_hash, decode_flac
 from pipeline.build import LazyExecutor, check_engines, make_grid, make_references
 from pipeline.dag import Dag, build_dag
@@ -38,7 +38,7 @@ from pipeline.sample import sample_columns, sample_json
 from pipeline.shards import VERSION, members_of
 from pipeline.stages.plan import part_table
 from pipeline.topup import with_topup
-from pipeline.verify_shards import Finding
+from pipeline.verify_shards import Finding, member_bytes
 
 _PART_ROWS = 16  # dialogues made at once; bounds memory
 
@@ -126,7 +126,7 @@ def _other_makers(dag: Dag, dataset: Mapping[str, Any], shards: Path) -> Iterato
     if dataset["version"] != VERSION:
         yield Finding(file, "", f"the shards are of version {dataset['version']}, and this package writes {VERSION}")
     for stage in dag.stages:
-        here, there = [engine.revision() for engine in stage.engines], dataset["engines"].get(stage.name)
+        here, there = list(stage.revisions), dataset["engines"].get(stage.name)
         if here != there:
             yield Finding(file, "", f"{stage.name} was made by {there}, and here runs {here}")
 
@@ -238,14 +238,13 @@ def _other_members(tar: Path, turns: Sequence[Mapping[str, Any]]) -> Iterator[st
     with tarfile.open(tar, "r:") as archive:
         for tail, data in made.items():
             try:
-                stream = archive.extractfile(f"{turns[0]['id']}.{tail}")
-                there = stream.read() if stream else b""
+                there = member_bytes(archive, archive.getmember(f"{turns[0]['id']}.{tail}"))
                 if tail.endswith(".npy"):
-                    if not np.array_equal(np.load(io.BytesIO(there)), np.load(io.BytesIO(data))):
+                    if not np.array_equal(read_tokens(there), read_tokens(data)):
                         yield f"{tail} holds other tokens than those made again"
                 elif audio_hash(there) != audio_hash(data):
                     yield f"{tail} holds another waveform than the one made again ({_distance(there, data)})"
-            except (KeyError, ValueError, RuntimeError) as error:
+            except (KeyError, ValueError, RuntimeError, tarfile.TarError) as error:
                 yield f"{tail} cannot be read ({error})"
 
 

@@ -13,7 +13,11 @@ from manifests.errors import UserError, from_pydantic
 
 _ENGINES: dict[str, dict[str, str]] = {
     "script": {"bank": "pipeline.writers.bank:BankConfig", "openai": "pipeline.writers.openai:OpenAIConfig"},
-    "speaker": {"kokoro": "synthesis.kokoro:KokoroConfig", "tone": "synthesis.tone:ToneConfig"},
+    "speaker": {
+        "kokoro": "synthesis.kokoro:KokoroConfig",
+        "cosyvoice": "synthesis.cosyvoice:CosyVoiceConfig",
+        "tone": "synthesis.tone:ToneConfig",
+    },
     "recognizer": {
         "pocketsphinx": "annotators.pocketsphinx:PocketsphinxConfig",
         "whisperx": "annotators.whisperx:WhisperxConfig",
@@ -46,7 +50,11 @@ _ENGINES: dict[str, dict[str, str]] = {
         "pyannote": "annotators.pyannote:PyannoteRaterConfig",
         "level": "annotators.level:LevelConfig",
     },
-    "codec": {"kmeans": "synthesis.speech_tokens:KmeansConfig", "tone": "synthesis.tone:ToneCodecConfig"},
+    "codec": {
+        "kmeans": "synthesis.speech_tokens:KmeansConfig",
+        "s3": "synthesis.s3_tokens:S3Config",
+        "tone": "synthesis.tone:ToneCodecConfig",
+    },
 }
 
 

@@ -32,6 +32,7 @@ class Runner:
 
     Args:
         loading: Context manager around the loading of models and libraries, which may take longer than a cell.
+        no_memory: See `run_cell`.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class Runner:
         run: Path,
         manifest: RunManifest | None = None,
         loading: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        no_memory: Callable[[], None] = lambda: None,
     ) -> None:
         self.run = run
+        self.no_memory = no_memory
         self.loading = loading
         self.dag = build_dag(manifest or load_run(run / "run.yaml"), run / "run.yaml")
         self.ledger = Ledger(run)
@@ -54,7 +57,7 @@ class Runner:
             return write_shard(self.dag, self.ledger, job)
         stage = self.dag.stage(job.stage)
         with self._crumbs(job) as crumb:
-            return run_cell(stage, job, self.ledger, lambda: self._worker(job.stage), crumb)
+            return run_cell(stage, job, self.ledger, lambda: self._worker(job.stage), crumb, self.no_memory)
 
     def _worker(self, name: str) -> Worker:
         if name not in self._workers:
@@ -101,6 +104,11 @@ LOADING_S = 1800
 """Longest time for loading a model or a library; beyond it a worker counts as hung."""
 
 
+def _end_process() -> None:
+    """End this worker: a new one has what memory an engine has leaked here, and tries the row again by itself."""
+    os._exit(12)
+
+
 class RayRunner:
     """The body of a Ray actor: a `Runner` behind a deadline, whose errors come back as data."""
 
@@ -108,6 +116,9 @@ class RayRunner:
         self.run = Path(run)
         self.deadline_s = deadline_s
         self.runner: Runner | None = None
+
+    def ready(self) -> None:
+        """Answer, once this worker has a place and lives."""
 
     def do(self, job: Job) -> CellRecord | ShardRecord | UserError | WorkFailedError:
         """Make one cell or shard. A hang, even one that holds the interpreter lock, ends this process."""
@@ -118,7 +129,7 @@ class RayRunner:
             try:
                 if self.runner is None:
                     with self._loading():
-                        self.runner = Runner(self.run, loading=self._loading)
+                        self.runner = Runner(self.run, loading=self._loading, no_memory=_end_process)
                 self._arm(self.deadline_s)
                 return self.runner.do(job)
             except (UserError, WorkFailedError) as error:

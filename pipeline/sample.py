@@ -48,7 +48,7 @@ def sample_json(dag: Dag, turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "pair": first["plan.pair"],
         "num_turns": first["plan.num_turns"],
         "turns": [_turn(row, dag) for row in turns],
-        "engines": {stage.name: ", ".join(e.revision() for e in stage.engines) for stage in dag.stages},
+        "engines": {stage.name: ", ".join(stage.revisions) for stage in dag.stages},
     }
 
 

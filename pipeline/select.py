@@ -4,6 +4,7 @@ select/<key>/part-0007.parquet      a verdict per dialogue (`schema.VERDICT`)
 select/<key>/statistics.json        counts, reasons, requested against recognised labels, yields
 select/<key>/thresholds.json        least probability of each recognised label, frozen (`pipeline/thresholds.py`)
 select/<key>/thresholds.md          how each was chosen, for people
+select/<key>/checksums.sha256       of all these
 select/current -> <key>
 """
 
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests import schema
-from manifests.files import fsync, temporary, write_atomic, writing
+from manifests.files import fsync, read_checksums, sha256, temporary, write_atomic, write_checksums, writing
 from manifests.ids import canonical_json, content_hash
 from manifests.ledger import CellRecord, Ledger
 from manifests.run import RunManifest
@@ -35,7 +36,8 @@ from pipeline.summary import label_of as label_of  # what others count by
 from pipeline.thresholds import Thresholds, report, rules_of
 from pipeline.verdict import KEPT, Rules, judge, judged_columns
 
-VERSION = 6
+VERSION = 7
+CHECKSUMS = "checksums.sha256"
 
 Records = Mapping[int, Mapping[str, CellRecord]]
 """Committed cells by part and stage; the stages in their order, for the first error of a row is the one named."""
@@ -95,7 +97,7 @@ def run_select(ledger: Ledger, manifest: RunManifest, thresholds: Thresholds, re
         "thresholds.json": thresholds.to_json(),
         "thresholds.md": report(thresholds, manifest.select.thresholds is not None).encode(),
     }
-    if folder.exists() and not _whole(folder, records, notes):
+    if folder.exists() and (damaged_file(folder) or not _whole(folder, records, notes)):
         set_aside(folder)
     if not folder.exists():
         import apache_beam as beam
@@ -119,6 +121,8 @@ def run_select(ledger: Ledger, manifest: RunManifest, thresholds: Thresholds, re
             shutil.rmtree(copies)  # their reasons are in the verdicts
             for name, content in notes.items():
                 (spare / name).write_bytes(content)
+            digests = {path.name: sha256(path) for path in sorted(spare.iterdir())}
+            (spare / CHECKSUMS).write_bytes(write_checksums(digests))
             for path in spare.iterdir():
                 with path.open("rb") as stream:
                     os.fsync(stream.fileno())
@@ -142,6 +146,15 @@ def _whole(folder: Path, records: Records, notes: Mapping[str, bytes]) -> bool:
         return all(verdicts(folder, part, ["id"]) is not None for part in records)
     except (OSError, ValueError):
         return False
+
+
+def damaged_file(folder: Path) -> str:
+    """The first file of a finished selection that is not what was written; "" when all are."""
+    try:
+        digests = read_checksums((folder / CHECKSUMS).read_bytes())
+        return next((name for name, digest in digests.items() if sha256(folder / name) != digest), "")
+    except (OSError, ValueError):
+        return CHECKSUMS
 
 
 def set_aside(folder: Path) -> None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from manifests.files import fsync, sha256, temporary, write_atomic, writing
+from manifests.files import fsync, read_checksums, sha256, temporary, write_atomic, write_checksums, writing
 from manifests.ids import canonical_json, content_hash
 from manifests.labels import SPLITS
 from manifests.ledger import Ledger
@@ -110,6 +110,10 @@ def write_shard(dag: Dag, ledger: Ledger, job: ShardJob) -> ShardRecord:
     record_path = folder / f"{spec['name']}.json"
     with suppress(FileNotFoundError):
         return ShardRecord(**json.loads(record_path.read_text()))
+    for part, keys in spec["cells"].items():
+        for stage, key in keys.items():
+            if (cell := ledger.find(stage, int(part), key)) is not None:
+                ledger.check(cell)
     seconds = [0.0, 0.0]
     with writing(folder):
         path = folder / f"{spec['name']}.tar"
@@ -245,8 +249,8 @@ def layout_key(dag: Dag, layout: Sequence[Mapping[str, Any]]) -> str:
 def _intact(folder: Path) -> bool:
     """Whether every file of a finished set is there with the sha256 that it had."""
     try:
-        lines = (folder / "checksums.sha256").read_text().splitlines()
-        return all(sha256(folder / name) == digest for digest, name in (line.split("  ", 1) for line in lines))
+        digests = read_checksums((folder / "checksums.sha256").read_bytes())
+        return all(sha256(folder / name) == digest for name, digest in digests.items())
     except (OSError, ValueError):
         return False
 
@@ -267,8 +271,8 @@ def finish_layout(dag: Dag, final: Path, building: Path, layout: Sequence[Mappin
                 link(building / name, spare / name)
             write_atomic(spare / "dataset.json", canonical_json(describe(dag, records)))
             hashes = {record["name"]: record["sha256"] for record in records}
-            lines = [f"{hashes.get(name) or sha256(spare / name)}  {name}\n" for name in [*names, "dataset.json"]]
-            write_atomic(spare / "checksums.sha256", "".join(lines).encode())
+            digests = {name: hashes.get(name) or sha256(spare / name) for name in [*names, "dataset.json"]}
+            write_atomic(spare / "checksums.sha256", write_checksums(digests))
             os.rename(spare, final)
             fsync(final.parent)
     shutil.rmtree(building, ignore_errors=True)
@@ -302,7 +306,7 @@ def describe(dag: Dag, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for split in SPLITS
         },
         "shards": shards,
-        "engines": {stage.name: [engine.revision() for engine in stage.engines] for stage in dag.stages},
+        "engines": {stage.name: list(stage.revisions) for stage in dag.stages},
         "licences": {
             **{stage.name: [engine.licence for engine in stage.engines] for stage in dag.stages},
             "voices": dag.planner.licences,

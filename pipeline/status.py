@@ -78,7 +78,7 @@ def _state(run: Path, finished: bool) -> tuple[str, str]:
     holder = read_lock(run)
     alive = False
     if holder is not None:
-        silent = time.time() - holder["heartbeat"]
+        silent = max(0.0, time.time() - holder["heartbeat"])  # a clock may go backwards, or another machine's ahead
         here = holder["host"] == socket.gethostname()
         alive = _alive(holder["pid"]) if here else silent < STALE_S
         who = f"process {holder['pid']} on {holder['host']}, heard of {silent:.0f} s ago"

@@ -19,7 +19,7 @@ from pipeline.dag import build_dag
 from pipeline.duplicates import Duplicates
 from pipeline.grid import Grid
 from pipeline.join import by_dialogue, join_rows
-from pipeline.select import load_statistics, select_key, verdicts
+from pipeline.select import damaged_file, load_statistics, select_key, verdicts
 from pipeline.shards import describe, lay_out, layout_key, shard_samples
 from pipeline.summary import Summary
 from pipeline.thresholds import report, rules_of, thresholds_of
@@ -93,6 +93,7 @@ def open_finished(run: Path, then: str) -> Grid:
     return grid
 
 
+_ANEW = "delete its folder and run build again"
 _AGAIN = "run the same command (build or replay) again"
 
 
@@ -197,6 +198,9 @@ def _check_verdicts(
         path = select / name
         if not path.is_file() or path.read_bytes() != content:
             findings.append(Finding(str(path), "", "is not how the cells calibrate: run the same command again"))
+    damaged = damaged_file(select)
+    if damaged and not findings:
+        findings.append(Finding(str(select / damaged), "", f"is not what was written: {_AGAIN}"))
     file = str(select / "statistics.json")
     try:
         if load_statistics(select) != summary.document():
@@ -233,7 +237,8 @@ def _judge_again(
             row = table[turns[0]["id"]]
             verdict, reasons = judge(turns, error, rules, copies.get(row["id"], ()))
             if (row["verdict"], row["reasons"], row["error"]) != (verdict, reasons, error):
-                findings.append(Finding(file, row["id"], f"is {row['verdict']}, and its cells say {verdict}"))
+                said = f"is {row['verdict']}, and its cells say {verdict}: {_ANEW}"
+                findings.append(Finding(file, row["id"], said))
             summary.add(turns, verdict, reasons, error, rules)
             if verdict == KEPT:
                 kept[row["id"]] = row["split"]
@@ -252,8 +257,8 @@ def _check_origin(grid: Grid, select: Path, shards: Path, deep: bool) -> Iterato
             made = shard_samples(grid.dag, grid.ledger, select, spec)
             for sample, (key, members) in zip(made, tar_samples(archive), strict=True):
                 if sample.pop("__key__") != key:
-                    yield Finding(str(path), key, "stands in another row's place")
+                    yield Finding(str(path), key, f"stands in another row's place: {_ANEW}")
                     return
                 for name in sorted(sample):
                     if sample[name] != members[name]:
-                        yield Finding(str(path), key, f"the member {name} is not what the cells say")
+                        yield Finding(str(path), key, f"the member {name} is not what the cells say: {_ANEW}")

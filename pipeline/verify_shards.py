@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tarfile
 from collections.abc import Iterator
@@ -12,8 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from manifests.files import sha256
+from manifests.files import read_checksums, sha256
+from manifests.sound import read_tokens
 from pipeline.audio import decode_flac
+
+MAX_MEMBER_BYTES = 1 << 28
+MAX_MEMBERS = 1 << 10  # of one dialogue
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def verify_shards(folder: Path, deep: bool, kept: dict[str, str] | None = None) 
     """
     try:
         dataset = json.loads((folder / "dataset.json").read_text())
-        checksums = [line.split("  ", 1) for line in (folder / "checksums.sha256").read_text().splitlines()]
+        checksums = read_checksums((folder / "checksums.sha256").read_bytes())
         shards = dataset["shards"]
         listed_shards = {shard["name"]: shard for shard in shards}
         totals = (
@@ -46,16 +49,20 @@ def verify_shards(folder: Path, deep: bool, kept: dict[str, str] | None = None) 
             sum(shard["rows"] for shard in shards),
             sum(split["rows"] for split in dataset["splits"].values()),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         yield Finding(str(folder), "", f"dataset.json or checksums.sha256 cannot be read ({error})")
         return
-    for digest, name in checksums:
+    outside = [name for name in (*checksums, *listed_shards) if not _inside(name)]
+    if outside:
+        yield Finding(str(folder), outside[0], "is no name of a file inside the set")
+        return
+    for name, digest in checksums.items():
         path = folder / name
         if not path.is_file():
             yield Finding(str(path), "", "is missing")
         elif sha256(path) != digest:
             yield Finding(str(path), "", "the sha256 is not the listed one")
-    listed = {name for _, name in checksums} | {"checksums.sha256"}
+    listed = {*checksums, "checksums.sha256"}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         if str(path.relative_to(folder)) not in listed:
             yield Finding(str(path), "", "is not listed in checksums.sha256")
@@ -87,7 +94,7 @@ def _check_shard(
     if (path.stat().st_size, sha256(path)) != (shard["size"], shard["sha256"]):
         yield Finding(str(path), "", "is not of the size or sha256 that dataset.json says")
     try:
-        if index_tar(path) != path.with_name(path.name + ".idx").read_text():
+        if index_tar(path).encode() != path.with_name(path.name + ".idx").read_bytes():
             yield Finding(str(path), "", "the index does not fit the tar")
         with tarfile.open(path, "r:") as archive:
             for key, members in tar_samples(archive):
@@ -103,21 +110,44 @@ def _check_shard(
         yield Finding(str(path), "", f"holds {rows} dialogues where dataset.json says {shard['rows']}")
 
 
+def _inside(name: str) -> bool:
+    """Whether a name that somebody wrote stays in the folder where it is looked for."""
+    return not name.startswith("/") and ".." not in name.split("/") and "\0" not in name
+
+
 def tar_samples(archive: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Consecutive members of one key; refuses anything but plain files with plain names."""
     current, members = "", {}
     for member in archive:
         key, _, extension = member.name.partition(".")
-        if not member.isfile() or "/" in member.name:
+        if "/" in member.name:
             raise tarfile.TarError(f"member {member.name!r} is not a plain file with a plain name")
         if key != current and members:
             yield current, members
             members = {}
         current = key
-        stream = archive.extractfile(member)
-        members[extension] = stream.read() if stream else b""
+        if len(members) > MAX_MEMBERS:
+            raise tarfile.TarError(f"dialogue {key!r} has more than {MAX_MEMBERS} members")
+        members[extension] = member_bytes(archive, member)
     if members:
         yield current, members
+
+
+def member_bytes(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """What a member holds.
+
+    Raises:
+        tarfile.TarError: It is a link, a device, a file with holes, or larger than any member of a dialogue.
+    """
+    if not member.isreg() or member.issparse():
+        raise tarfile.TarError(f"member {member.name!r} is not a plain file with a plain name")
+    if not 0 <= member.size <= MAX_MEMBER_BYTES:
+        raise tarfile.TarError(
+            f"member {member.name!r} claims {member.size:,} bytes; {MAX_MEMBER_BYTES:,} are the most"
+        )
+    stream = archive.extractfile(member)
+    assert stream is not None, "it is a plain file"
+    return stream.read()
 
 
 def _check_sample(
@@ -144,7 +174,7 @@ def _check_sample(
                 yield from _check_audio(members, turn)
         if set(members) != names:
             yield f"the members are {sorted(members)}, not {sorted(names)}"
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (KeyError, ValueError, TypeError, RuntimeError, EOFError, AttributeError, MemoryError) as error:
         yield f"cannot be read ({type(error).__name__}: {error})"
 
 
@@ -156,7 +186,7 @@ def _check_audio(members: dict[str, bytes], turn: dict[str, Any]) -> Iterator[st
             yield f"the {role} lasts {seconds:.4f} s at {rate} Hz, other than the JSON says"
         if not np.isfinite(samples).all() or not samples.any():
             yield f"the {role} is silent or not finite"
-    tokens = np.load(io.BytesIO(members[f"{turn['turn']}.reply_tokens.npy"]), allow_pickle=False)
+    tokens = read_tokens(members[f"{turn['turn']}.reply_tokens.npy"])
     reply = turn["reply"]
     if tokens.shape != (reply["num_tokens"],) or tokens.dtype != np.int32:
         yield f"the reply tokens have shape {tokens.shape} and type {tokens.dtype}"

@@ -48,7 +48,7 @@ def chaos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "chaos"
     folder.mkdir()
     monkeypatch.setenv("ECHAT_CHAOS", str(folder))
-    monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(SUPPORT)]))
     return folder
 
 
@@ -67,10 +67,10 @@ def calls(folder: Path) -> list[str]:
         return []
 
 
-def echat(*args: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+def echat(*args: object, timeout: float = 300, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     """Run the command as a user does."""
     command = [ECHAT, *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **kwargs)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, **kwargs)
 
 
 def tree(folder: Path) -> dict[str, str]:

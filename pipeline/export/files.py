@@ -14,6 +14,8 @@ from unicodedata import category
 
 import numpy as np
 
+from manifests.sound import read_sound
+
 RATE = 16_000
 """Hz, of OSUM's and Kaldi's audio."""
 _BREAKS = ("Cc", "Cs", "Zl", "Zp")
@@ -83,8 +85,8 @@ def wav16k(flac: bytes) -> tuple[bytes, float]:
     import soxr
 
     try:
-        samples, rate = soundfile.read(io.BytesIO(flac), dtype="int16")
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        samples, rate = read_sound(flac, "int16")
+    except (RuntimeError, ValueError, OSError) as error:
         raise ValueError(f"its audio cannot be decoded ({error})") from error
     if samples.ndim != 1 or not samples.size:
         raise ValueError("its audio is not mono or holds no samples")

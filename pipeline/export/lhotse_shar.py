@@ -122,11 +122,9 @@ def _recording(name: str, flac: bytes) -> dict[str, Any]:
     Raises:
         ValueError: It is no FLAC.
     """
-    import soundfile
-
     try:
         rate, frames = flac_info(flac)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"its audio cannot be read ({error})") from error
     return {
         "id": name, "sources": [{"type": "shar", "channels": [0], "source": ""}], "sampling_rate": rate,

@@ -7,7 +7,6 @@ that `echat build` gives them, or the export stops and names the tar, the dialog
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import tarfile
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from manifests.errors import UserError, from_pydantic
 from manifests.labels import CUES, NONE, REPLY_EMOTIONS, SPLITS, TASKS
+from manifests.sound import read_tokens
 from pipeline.verify import open_finished
 from pipeline.verify_shards import tar_samples
 
@@ -202,7 +202,9 @@ class Tar:
                         yield self._dialogue(key, members)
                 while stream.read(_CHUNK):
                     pass
-        except (tarfile.TarError, OSError) as error:
+        except (tarfile.TarError, OSError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
             raise UserError(f"{self.path}: cannot be read as a shard ({error}); {_ADVICE}") from error
         if self.sha256 and stream.digest.hexdigest() != self.sha256:
             raise UserError(f"{self.path}: is damaged: its sha256 is not that of dataset.json; {_ADVICE}")
@@ -236,10 +238,10 @@ class Tar:
 
 def _tokens(data: bytes, reply: Reply, where: str) -> np.ndarray:
     try:
-        tokens = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        tokens = read_tokens(data)
+    except ValueError as error:
         raise UserError(f"{where}: its speech tokens cannot be read ({error}); {_ADVICE}") from None
-    if not isinstance(tokens, np.ndarray) or tokens.dtype != np.int32 or tokens.shape != (reply.num_tokens,):
+    if tokens.dtype != np.int32 or tokens.shape != (reply.num_tokens,):
         raise UserError(f"{where}: num_tokens: {reply.num_tokens} int32 speech tokens are not what it has; {_ADVICE}")
     if tokens.size and not 0 <= tokens.min() <= tokens.max() < reply.codebook_size:
         raise UserError(f"{where}: a speech token is outside of its codebook of {reply.codebook_size}; {_ADVICE}")

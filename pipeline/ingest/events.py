@@ -26,6 +26,7 @@ from manifests.files import temporary, write_atomic, writing
 from manifests.ids import seed_of
 from manifests.labels import NONE, SPLITS, canonical
 from manifests.licences import may_publish
+from manifests.sound import read_sound
 from pipeline.audio import encode_flac
 from pipeline.ingest.tables import csv_rows
 from synthesis.event_bank import COLUMNS, INDEX, SAMPLE_RATE, Recording
@@ -233,13 +234,11 @@ def _label(event: str) -> str:
 
 def _read(path: Path) -> tuple[np.ndarray, int]:
     """Samples (num_samples, num_channels) and rate of a file."""
-    import soundfile
-
     if not path.is_file():
         raise Rejected("the file is missing")
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        samples, rate = read_sound(path, always_2d=True)
+    except (RuntimeError, ValueError, OSError) as error:
         raise Rejected("the file cannot be read as audio") from error
     if not samples.size:
         raise Rejected("the file has no samples")

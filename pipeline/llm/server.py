@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import socket
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from manifests.errors import UserError
 from pipeline.llm.cache import Answer
@@ -13,6 +16,8 @@ MAX_BYTES = 256 * 1024
 """Longest response, in bytes; what is longer is no answer to these requests, and is not parsed."""
 _SECRET_CHARS = 12  # keys that open anything are longer, and are no words
 _OF_THE_WIRE = {"content-encoding", "content-length", "transfer-encoding"}
+_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16")))
+"""Where clouds put the same service outside of the link-local ranges: AWS over IPv6, Alibaba, Oracle, Azure."""
 PIP = 'pip install "openai[aiohttp]>=3"'
 
 
@@ -85,6 +90,7 @@ def connect(server: Server) -> Any:
     except ImportError as error:
         raise UserError(f"script: the engine openai needs the packages openai and aiohttp; {PIP}") from error
 
+    refuse_metadata(server)
     http = _bounded(openai.DefaultAioHttpClient, server.secret)
     return openai.AsyncOpenAI(
         base_url=server.base_url,
@@ -94,6 +100,27 @@ def connect(server: Server) -> Any:
         # Certificates take a third of a second to load, which plain HTTP has no use for.
         http_client=http(follow_redirects=False, verify=server.base_url.startswith("https:")),
     )
+
+
+def refuse_metadata(server: Server) -> None:
+    """Refuse link-local addresses, at which clouds hand out the credentials of a machine to whoever asks.
+
+    Raises:
+        UserError: The host of the server is such an address, however it is written, or a name that stands for one.
+    """
+    host = urlsplit(server.base_url).hostname or ""
+    try:
+        found = {str(item[4][0]) for item in socket.getaddrinfo(host, None, proto=socket.IPPROTO_TCP)}
+    except (OSError, UnicodeError):
+        return  # whoever connects will say so
+    for text in sorted(found):
+        address = ipaddress.ip_address(text.partition("%")[0])
+        plain = getattr(address, "ipv4_mapped", None) or address
+        if plain.is_link_local or plain in _METADATA:
+            raise UserError(
+                f"{server.where} is at {plain}, an address for the machine's own credentials; name another server in"
+                f" {server.key_of('base_url')}"
+            )
 
 
 def _bounded(base: Any, secret: str) -> Any:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,8 @@ _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "az"}
 """They have no folders, and making one may make a bucket."""
 _CHUNK = 1 << 20
 _TRIES = 3
+_PAUSES_S = (0.2, 1.0)
+"""Between calls to storage that stumbles."""
 
 
 @dataclass(frozen=True)
@@ -268,6 +273,31 @@ def _keep_apart(system: Any, root: str, run: Path) -> None:
         )
 
 
+class Patient:
+    """A file system whose calls are made again, twice, when storage stumbles; what is refused is not asked again."""
+
+    def __init__(self, system: Any) -> None:
+        self._system = system
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._system, name)
+        return partial(again, found) if callable(found) else found
+
+
+def again(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call, and call again after an error that may pass: such as of a network, never one that says no."""
+    for pause_s in _PAUSES_S:
+        try:
+            return call(*args, **kwargs)
+        except (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError):
+            raise
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
+                raise
+            time.sleep(pause_s)
+    return call(*args, **kwargs)
+
+
 def _open(target: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
@@ -277,12 +307,14 @@ def _open(target: str) -> tuple[Any, str]:
     # Another process may have changed what is there.
     system.invalidate_cache()
     system.use_listings_cache = False
-    return system, root.rstrip("/")
+    return Patient(system), root.rstrip("/")
 
 
 def shown(target: str) -> str:
-    """A target without user, password and query."""
-    return re.sub(r"//[^/@]*@", "//", target).split("?")[0]
+    """A target, or a text that names one, without user, password and query."""
+    # A password that itself holds a slash ends what a URL calls its authority, and is hidden all the same.
+    cut = re.sub(r"//[^\s/:@]*:(?!\d*(?:[/\s]|$))\S*@", "//", target)
+    return re.sub(r"//[^\s/]*@", "//", cut).split("?")[0]
 
 
 def _protocols(system: Any) -> tuple[str, ...]:
@@ -328,6 +360,10 @@ def _listed(text: str) -> dict[str, str]:
 
 
 def _sha256_remote(system: Any, path: str) -> str:
+    return again(_read_sha256, system, path)
+
+
+def _read_sha256(system: Any, path: str) -> str:
     system.invalidate_cache()
     digest = hashlib.sha256()
     with system.open(path, "rb", block_size=_CHUNK) as stream:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from manifests.errors import UserError
+from manifests.sound import read_sound
 from model.datasets import CorpusDataset, ShardDataset
 from pipeline.report.clips import Store, opus, waveform
 
@@ -101,7 +101,5 @@ def _recordings(data: Mapping[str, Any], wanted: set[str], reasons: list[str]) -
 
 def _decoded(encoded: bytes) -> tuple[np.ndarray, int]:
     """Mono float32 (num_samples,) in [-1, 1] and the sample rate in Hz."""
-    import soundfile
-
-    samples, rate = soundfile.read(io.BytesIO(encoded), dtype="float32", always_2d=True)
+    samples, rate = read_sound(encoded, always_2d=True)
     return samples.mean(axis=1), rate

@@ -5,28 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import ROOT, tree
+from refusing import refuse
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-
-
-def refuse(*args: object, names: tuple[str, ...]) -> str:
-    """Run the command; it must exit with 2 and say one sentence that holds the names."""
-    result = CliRunner().invoke(app, [str(arg) for arg in args])
-    assert result.exit_code == 2, (result.exit_code, result.output, result.exception)
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("error: ")
-    for name in names:
-        assert name in lines[0], lines[0]
-    return lines[0]
 
 
 def scenario_file(folder: Path, **changes: object) -> Path:
@@ -154,49 +142,6 @@ def test_a_record_of_another_format_is_refused(built):
 @pytest.mark.parametrize("command", ["status", "verify", "replay", "inspect"])
 def test_a_folder_that_is_no_run_is_refused(tmp_path, command):
     refuse(command, tmp_path, names=(str(tmp_path),))
-
-
-@contextmanager
-def mounted(folder: Path, *options: str):
-    """A tmpfs with these options; skips where mounting is not allowed."""
-    folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", folder], capture_output=True, check=False)
-    if made.returncode:
-        pytest.skip("mounting needs privileges that this machine does not give")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
-def test_a_read_only_output_is_refused(tone_yaml, tmp_path):
-    with mounted(tmp_path / "disk", "-o", "ro"):
-        refuse(
-            "build",
-            tone_yaml(),
-            "--out",
-            tmp_path / "disk" / "out",
-            names=("read-only", str(tmp_path / "disk")),
-        )
-
-
-@pytest.mark.parametrize("kind", ["inline", "ray"])
-def test_a_full_disk_is_refused_and_the_run_goes_on_when_there_is_room(tone_yaml, tmp_path, monkeypatch, kind):
-    file = tone_yaml(executor={"kind": kind})
-    with mounted(tmp_path / "disk", "-o", "size=900k"):
-        out = tmp_path / "disk" / "out"
-        refuse("build", file, "--out", out, "--quiet", names=("more on disk", str(tmp_path / "disk")))
-        with monkeypatch.context() as later:
-            # The disk fills up after the look at it.
-            later.setattr("pipeline.build.check_disk", lambda *_: None)
-            refuse("build", file, "--out", out, "--quiet", names=("disk is full", str(tmp_path / "disk")))
-        assert not (out / "shards" / "current").exists()
-        for record in out.glob("stages/*/*.json"):
-            assert record.with_name(json.loads(record.read_text())["data"]).exists()
-        subprocess.run(["mount", "-o", "remount,size=64m", tmp_path / "disk"], check=True)
-        result = CliRunner().invoke(app, ["build", str(file), "--out", str(out), "--quiet"])
-        assert result.exit_code == 0, result.output
-        assert "40 kept" in result.output
 
 
 def test_help_and_version_load_no_heavy_library():

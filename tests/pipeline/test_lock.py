@@ -128,7 +128,8 @@ def test_a_living_holder_on_another_host_refuses(tmp_path: Path) -> None:
     assert path.read_text() == before
 
 
-def test_a_silent_holder_on_another_host_is_dead(tmp_path: Path) -> None:
+def test_a_silent_holder_on_another_host_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "WATCH_S", 0.2)
     note(tmp_path, heartbeat=time.time() - STALE_S - 5)
     held = take(tmp_path)
     assert held is not None
