@@ -105,9 +105,9 @@ def main() -> None:
     }  # fmt: skip
     clips = clips_of(options.run, options.clips)
     sides = {
+        "whisperx_per_file": theirs(clips, settings),
         "ours_short_windows": ours(clips, settings, "short"),
         "ours_full_windows": ours(clips, settings, "full"),
-        "whisperx_per_file": theirs(clips, settings),
     }
     gpu = options.device == "cuda"
     result: dict[str, Any] = {
@@ -121,10 +121,8 @@ def main() -> None:
     }
     for name, run in sides.items():
         result[name] = measured(run, clips, options.device)
+        result[name]["times_whisperx"] = round(result[name]["realtime"] / result["whisperx_per_file"]["realtime"], 2)
         print(name, result[name], flush=True)
-    base = result["whisperx_per_file"]["realtime"]
-    result["times_whisperx"] = {name: round(result[name]["realtime"] / base, 2) for name in list(sides)[:2]}
-    print(f"times whisperx per file: {result['times_whisperx']}")
     RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"-> {RESULTS}")
 
