@@ -99,7 +99,9 @@ class Emotion2vecConfig(AnnotatorConfig):
 
     role = "annotator.emotion"
     licence = "code MIT (funasr, emotion2vec); weights: FunASR model licence"
-    throughput = Throughput(30.0, "gpu", "a guess, not measured: one clip at a time through 300 M parameters")
+    throughput = Throughput(
+        110.0, "gpu", "its shape, random weights, one clip at a time, H200: benchmarks/engines_gpu.py"
+    )
 
     engine: Literal["emotion2vec"] = "emotion2vec"
     model: str = Field(default="emotion2vec/emotion2vec_plus_large", description="A folder, or OWNER/NAME[@COMMIT]")

@@ -21,7 +21,8 @@ from typing import Any
 
 from manifests.engine import EngineConfig, Problem
 from manifests.errors import UserError
-from manifests.run import Pool, RunManifest
+from manifests.run import RunManifest
+from manifests.workers import Pool
 from pipeline.dag import Dag, build_dag
 from pipeline.grid import pool_of
 from pipeline.stage import Stage

@@ -14,8 +14,8 @@ from typing import Any
 
 from manifests.errors import UserError
 from manifests.ids import canonical_json
-from manifests.run import Pool
 from manifests.schema import PLAN
+from manifests.workers import Pool
 from pipeline.dag import Dag
 from pipeline.grid import SHARD, Grid, pool_of
 from pipeline.label_cells import Block

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from manifests.errors import UserError, WorkFailedError
-from manifests.run import ExecutorConfig, Pool
+from manifests.workers import ExecutorConfig, Pool
 from pipeline.cell import CellJob
 from pipeline.environments import runtime_env
 from pipeline.runner import Job, RayRunner, Runner, crumb_path, read_crumb

@@ -25,8 +25,9 @@ from manifests import schema
 from manifests.errors import UserError
 from manifests.ids import content_hash
 from manifests.ledger import CellRecord, Ledger
-from manifests.run import ExecutorConfig, load_run
+from manifests.run import load_run
 from manifests.sound import read_tokens
+from manifests.workers import ExecutorConfig
 from pipeline.audio import audio_hash, decode_flac
 from pipeline.build import LazyExecutor, check_engines, make_grid, make_references
 from pipeline.dag import Dag, build_dag

@@ -42,7 +42,9 @@ _MARKS = tuple("[]<>|")  # would be read as the model's own marks
 class CosyVoiceConfig(SpeakerConfig):
     """Config of the CosyVoice speaker."""
 
-    throughput: ClassVar[Throughput] = Throughput(3.0, "gpu", "an estimate: not measured with real weights")
+    throughput: ClassVar[Throughput] = Throughput(
+        3.0, "gpu", "an estimate; its language model alone, eager, random weights, H200: 1.3 at batch 1, 60 at batch 32"
+    )
     licence: ClassVar[str] = "Apache-2.0 (code and weights)"
     seconds_per_char: ClassVar[float] = 0.065
     sample_rate_hz: ClassVar[int] = 24_000
