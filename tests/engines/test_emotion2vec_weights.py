@@ -7,15 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_cases import EXERCISED
+from engines_gate import heavy
 from sounds import SAMPLE_RATE, syllables
 
 from annotators.clip import Clip
 from annotators.emotion2vec import CLASSES, Emotion2vecConfig, mapped
 from manifests.errors import UserError
 from manifests.labels import EMOTIONS, NONE
-
-needs_funasr = pytest.mark.skipif(not EXERCISED, reason="its packages are not here: make test-engines")
 
 
 def test_nine_classes_become_seven_emotions_and_none() -> None:
@@ -42,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-@needs_funasr
+@heavy
 def test_the_embedding_is_kept_on_request_alone(folder: Path) -> None:
     clip = Clip(syllables(120, 17), SAMPLE_RATE)
     kept = Emotion2vecConfig(model=str(folder), embedding=True).open().annotate(clip)
@@ -53,7 +51,7 @@ def test_the_embedding_is_kept_on_request_alone(folder: Path) -> None:
     assert plain.probabilities == kept.probabilities
 
 
-@needs_funasr
+@heavy
 @pytest.mark.parametrize("fault", ["missing", "shape"])
 def test_a_checkpoint_of_another_model_is_refused(folder: Path, fault: str) -> None:
     import torch
@@ -69,7 +67,7 @@ def test_a_checkpoint_of_another_model_is_refused(folder: Path, fault: str) -> N
         Emotion2vecConfig(model=str(folder)).open()
 
 
-@needs_funasr
+@heavy
 def test_torchaudio_is_imported_beside_a_cpu_torch() -> None:
     from manifests.torchaudio_cpu import import_torchaudio
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from real_speech import ENGINES, Line, lines  # noqa: F401  (a fixture)
+from engines_gate import heavy
+from real_speech import Line, lines  # noqa: F401  (a fixture)
 
 from annotators.audio import prepare
 from annotators.pyannote import PyannoteRaterConfig
 from annotators.word_times import sounding_times
 
-pytestmark = ENGINES
+pytestmark = heavy
 RATE = 16000
 TOLERANCE = 0.15  # seconds
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from real_speech import ENGINES
+from engines_gate import heavy
 
 from annotators.transcript_score import score
 
-pytestmark = ENGINES
+pytestmark = heavy
 
 
 @pytest.mark.parametrize(

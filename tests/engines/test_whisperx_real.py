@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from real_speech import ENGINES, Line, lines, whisper_base  # noqa: F401  (fixtures)
+from engines_gate import heavy
+from real_speech import Line, lines, whisper_base  # noqa: F401  (fixtures)
 
 from annotators.base import Spoken
 from annotators.whisperx import WhisperxConfig, WhisperxRecognizer
 
-pytestmark = ENGINES
+pytestmark = heavy
 
 
 def recognizer(folder: Path, **settings) -> WhisperxRecognizer:

@@ -6,19 +6,16 @@ packages beyond this one's own is run where `ECHAT_TEST_ENGINES` is set alone (`
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from engines_gate import HEAVY, heavy
 
 from manifests.engine import EngineConfig
 from pipeline.registry import all_engines, resolve
-
-EXERCISED = bool(os.environ.get("ECHAT_TEST_ENGINES"))
-"""Whether engines with packages of their own are run."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ _SIGNALS = ("tone", "level")  # engines of signals that are no speech: tests of 
 
 def unexercised() -> list[str]:
     """Names of the engines that this run leaves out."""
-    return [] if EXERCISED else sorted({name for (_, name), tiny in TINY.items() if tiny.packages})
+    return [] if HEAVY else sorted({name for (_, name), tiny in TINY.items() if tiny.packages})
 
 
 def cases(*prefixes: str) -> list[Any]:
@@ -56,8 +53,7 @@ def cases(*prefixes: str) -> list[Any]:
     for role, name in all_engines():
         if role.startswith(prefixes) and name not in _SIGNALS:
             tiny = TINY.get((role, name))
-            skip = tiny is not None and tiny.packages and not EXERCISED
-            marks = [pytest.mark.skip(reason="its packages are not here: make test-engines")] if skip else []
+            marks = [heavy] if tiny is not None and tiny.packages else []
             found.append(pytest.param(role, name, id=f"{role}-{name}", marks=marks))
     return found
 

@@ -11,15 +11,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from engine_cases import EXERCISED
 
 from pipeline.audio import decode_flac, without
 
 ROOT = Path(__file__).parents[2]
 RUN = "ECHAT_TEST_RUN"
 """Names a run folder whose speech is heard: a built demo."""
-
-ENGINES = pytest.mark.skipif(not EXERCISED, reason="its packages are not here: make test-engines")
 
 
 @dataclass(frozen=True)
