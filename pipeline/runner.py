@@ -50,6 +50,9 @@ class Runner:
         self.dag = build_dag(manifest or load_run(run / "run.yaml"), run / "run.yaml")
         self.ledger = Ledger(run)
         self._workers: dict[str, Worker] = {}
+        # Sums of products differ in their last bits with the number of threads, and a row may not: one thread for what is
+        # loaded later, and below for what is loaded. What an engine runs on threads of its own is its setting.
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
     def do(self, job: Job) -> CellRecord | ShardRecord:
         """Make one cell or shard; see `run_cell` and `write_shard`."""
@@ -63,8 +66,6 @@ class Runner:
         if name not in self._workers:
             with self.loading():
                 self._workers[name] = self.dag.stage(name).open()
-            # Sums of products differ in their last bits with the number of threads, and a row may not. What an engine
-            # runs on several threads of its own is its setting.
             threadpool_limits(limits=1, user_api="blas")
         return self._workers[name]
 

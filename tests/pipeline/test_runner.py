@@ -7,7 +7,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from tone_runs import build_tones
 
 
-def test_products_are_summed_on_one_thread_wherever_cells_are_made(tmp_path) -> None:
+def test_products_are_summed_on_one_thread_wherever_cells_are_made(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
     np.ones((2, 2)) @ np.ones((2, 2))
     threadpool_limits(limits=4, user_api="blas")
     build_tones(tmp_path, executor={"kind": "inline"})
