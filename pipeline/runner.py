@@ -50,8 +50,8 @@ class Runner:
         self.dag = build_dag(manifest or load_run(run / "run.yaml"), run / "run.yaml")
         self.ledger = Ledger(run)
         self._workers: dict[str, Worker] = {}
-        # Sums of products differ in their last bits with the number of threads, and a row may not: one thread for what is
-        # loaded later, and below for what is loaded. What an engine runs on threads of its own is its setting.
+        # Sums of products differ in their last bits with the number of threads, and a row may not: one thread for what
+        # is loaded later, and below for what is there. What an engine runs on threads of its own is its setting.
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
     def do(self, job: Job) -> CellRecord | ShardRecord:
