@@ -5,13 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import Field
 
 from annotators.clip import Clip
 from manifests.engine import EngineConfig
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word with its start and end in seconds and how well it fits there, 0 to 1."""
+
+    word: str
+    start: float
+    end: float
+    score: float
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,7 @@ class Transcript:
         cer: Character error rate against the reference.
         oov: Words of the reference that the recognizer's dictionary lacks; None for one without a dictionary.
         mismatch: From 0 (the audio says just this text) to 1 (it does not); NaN where it is not measured.
+        words: When each word was said, in order; None where that is not measured or not to be trusted.
     """
 
     text: str
@@ -33,6 +44,17 @@ class Transcript:
     cer: float
     mismatch: float = math.nan
     oov: int | None = None
+    words: tuple[Word, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """An utterance to recognise: float32 (num_samples,) in [-1, 1], mono, and the text that it should say."""
+
+    samples: np.ndarray
+    sample_rate: int
+    reference: str
+    language: str
 
 
 class Recognizer(Protocol):
@@ -43,13 +65,30 @@ class Recognizer(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchRecognizer(Protocol):
+    """A recognizer that is faster with several utterances at once."""
+
+    def transcribe_batch(self, batch: Sequence[Spoken]) -> list[Transcript | Exception]:
+        """Recognise each, in order, as `transcribe` would; or say why one could not be.
+
+        Raises an exception for the whole batch only where that cannot be laid at one utterance (memory, say).
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Label:
-    """A recognised label with the probability of every class (they sum to 1) and the evidence as numbers."""
+    """A recognised label with the probability of every class (they sum to 1) and the evidence as numbers.
+
+    Attributes:
+        embedding: float32 (size,) of the clip, where the annotator was asked to keep it.
+    """
 
     value: str
     probabilities: dict[str, float]
     evidence: dict[str, float]
+    embedding: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +145,11 @@ class RecognizerConfig(EngineConfig):
         """Languages that it recognises."""
         raise NotImplementedError
 
+    @property
+    def batch_rows(self) -> int:
+        """Rows whose utterances it is given at once; one, unless it is a `BatchRecognizer`."""
+        return 1
+
     def open(self) -> Recognizer:
         raise NotImplementedError
 
@@ -123,6 +167,11 @@ class AnnotatorConfig(EngineConfig):
     consistency_only: ClassVar[bool] = False
 
     family: str = Field(default="", description="The cue family that it labels; set from the manifest's key.")
+
+    @property
+    def keeps_embedding(self) -> bool:
+        """Whether its labels carry an embedding of the clip, which then becomes a column of the table."""
+        return False
 
     def thresholds(self) -> dict[str, float]:
         """Least probability per label that held the target precision where the engine was last calibrated.

@@ -12,6 +12,8 @@ import numpy as np
 from annotators.audio import prepare
 
 SAMPLE_RATE = 16000  # Hz
+_SHORTEST = 0.1  # seconds; less fills no frame of most networks
+_SILENCE = 1e-4  # from the lowest sample to the highest
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,11 @@ class Clip:
     def seconds(self) -> float:
         """Duration."""
         return len(self.audio) / SAMPLE_RATE
+
+    @property
+    def soundless(self) -> bool:
+        """Whether there is nothing that a network could hear: less than 0.1 s, silence, or a constant."""
+        return self.seconds < _SHORTEST or float(np.ptp(self.audio)) < _SILENCE
 
     @property
     def bandwidth(self) -> float:

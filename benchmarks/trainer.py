@@ -2,11 +2,14 @@
 
 The plain loop is what one writes first with Hugging Face: batches of a fixed number of dialogues in random order,
 padded to the longest, scores of the whole vocabulary at every place, labels of -100 where nothing is asked. Ours
-sorts by length (or packs, on a GPU) and makes scores only where the loss asks for them. Both see dialogues whose
-lengths are drawn like those of a spoken-dialogue set; weights are random. Claims, on a GPU with the preset 3b: twice
-the plain loop, and half of the card's peak (MFU). On a CPU the preset nano is run and the ratio printed.
+sorts by length (or packs, on a GPU, each dialogue attending to itself alone), makes scores only where the loss asks for
+them, and may be compiled. Both see as many dialogues a step, of lengths drawn like those of a spoken-dialogue set;
+weights are random. MFU counts what a step needs: the language model at each place that holds something, the heads at
+places that are asked for, the encoder at each state; padding and attention's own products count nothing. Claims, on a
+GPU with the preset 3b: twice the plain loop, and half of the card's peak (MFU). On a CPU the preset nano is run and the
+ratio printed.
 
-    python benchmarks/trainer.py [--preset nano] [--device cpu] [--steps 12]
+    python benchmarks/trainer.py [--preset nano] [--device cpu] [--steps 12] [--tokens 3700] [--compile]
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ from model.batch import Batch, collate
 from model.datasets import Lengths
 from model.echat import EChat, preset
 from model.loader import Loader, LoaderConfig, State
-from model.optimize import flops_per_place, peak_flops
+from model.optimize import Cost, optimizer_of, peak_flops
+from model.recipe import OptimizerRecipe
 from model.sample import Sample, Turn
 from model.text import TextTokenizer
 
@@ -67,7 +71,10 @@ class Drawn:
         mel = torch.from_numpy(rng.normal(size=(self.frames[item], 80)).astype(np.float32))
         tokens = rng.integers(0, self.codebook, self.tokens[item]).astype(np.int32)
         tag = render_tag(query, labels, "comforting")
-        turn = Turn(query, reply, tag, "", "comforting", labels, int(self.frames[item]), mel, tokens)
+        turn = Turn(
+            query_text=query, reply_text=reply, think_tag=tag, reply_emotion="comforting", labels=labels,
+            frames=int(self.frames[item]), mel=mel, reply_tokens=tokens,
+        )  # fmt: skip
         return Sample(str(item), (turn,))
 
 
@@ -93,31 +100,36 @@ def plain_batches(loader: Loader, size: int) -> Iterator[Batch]:
 
 
 def run(
-    model: EChat, batches: list[Batch], loss_of: Callable[[EChat, Batch], torch.Tensor], device: torch.device
+    model: EChat, steps: list[list[Batch]], loss_of: Callable[[EChat, Batch], torch.Tensor], device: torch.device
 ) -> dict[str, Any]:
-    """Train on some batches; the first two warm up and do not count."""
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-5)
+    """Train on some batches, one or more a step; the first two steps warm up and do not count."""
+    ours = loss_of is our_loss
+    optimizer = optimizer_of(model, OptimizerRecipe(), 1e-5) if ours else torch.optim.AdamW(model.parameters(), 1e-5)
+    cost, flops = Cost.of(model), 0.0
     useful = places = 0
     started = 0.0
     model.train()
-    for number, batch in enumerate(batches):
+    for number, batches in enumerate(steps):
         if number == 2:
             _wait(device)
-            started, useful, places = time.perf_counter(), 0, 0
-        moved = batch.to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            loss = loss_of(model, moved)
-        loss.backward()
+            started, useful, places, flops = time.perf_counter(), 0, 0, 0.0
+        for batch in batches:
+            moved = batch.to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                loss = loss_of(model, moved) / len(batches)
+            loss.backward()
+            useful += int((batch.segments_BL >= 0).sum())
+            places += batch.ids_BL.numel()
+            flops += cost(batch)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        useful += int((batch.segments_BL >= 0).sum())
-        places += batch.ids_BL.numel()
     _wait(device)
     seconds = time.perf_counter() - started
     result = {"tokens_per_s": round(useful / seconds, 1), "padding": round(1 - useful / places, 4)}
     peak = peak_flops(device)
     if peak:
-        result["mfu"] = round(flops_per_place(model) * useful / seconds / peak, 4)
+        result["mfu"] = round(flops / seconds / peak, 4)
         result["gpu_gb"] = round(torch.cuda.max_memory_allocated(device) / 1e9, 2)
         torch.cuda.reset_peak_memory_stats(device)
     return result
@@ -136,33 +148,49 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if gpu else "cpu")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--tokens", type=int, default=3700, help="places in a batch of ours; the paper's limit")
+    parser.add_argument("--plain-rows", type=int, default=8, help="most dialogues in a batch of the plain loop")
+    parser.add_argument("--compile", action="store_true", help="torch.compile ours, as a manifest's `compile: true`")
+    parser.add_argument("--dialogues", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.manual_seed(0)
-    model = EChat(preset(options.preset)).to(device)
-    text = TextTokenizer.load()
-    assembler = Assembler(text, model.vocabulary)
-    data = Drawn(600, model.config.codebook_size)
+    with device:
+        model = EChat(preset(options.preset))
+    assembler = Assembler(TextTokenizer.load(), model.vocabulary)
+    data = Drawn(options.dialogues, model.config.codebook_size)
     loader = Loader(data, assembler, LoaderConfig(TASKS, tokens=options.tokens, packed=device.type == "cuda"))
-    ours = [batch for batch, _ in islice(loader.batches(State()), options.steps)]
-    size = max(1, round(sum(batch.num_sequences for batch in ours) / len(ours)))
-    plain = list(islice(plain_batches(loader, size), options.steps))
+    began = time.perf_counter()
+    ours = [[batch] for batch, _ in islice(loader.batches(State()), options.steps)]
+    making = (time.perf_counter() - began) / len(ours)
+    size = max(1, round(sum(group[0].num_sequences for group in ours) / len(ours)))
+    # A plain loop holds fewer dialogues at once; it accumulates until it has seen as many in a step.
+    rows = min(size, options.plain_rows)
+    parts = max(1, round(size / rows))
+    padded = list(islice(plain_batches(loader, rows), options.steps * parts))
+    plain = [padded[start : start + parts] for start in range(0, len(padded), parts)]
+    if options.compile:
+        model.compile_parts()
     rounds = []
     for _ in range(options.rounds):
-        rounds.append({"ours": run(model, ours, our_loss, device), "plain": run(model, plain, plain_loss, device)})
-        print(json.dumps(rounds[-1]), flush=True)
+        one = {"ours": run(model, ours, our_loss, device)}
+        with torch.compiler.set_stance("force_eager"):
+            one["plain"] = run(model, plain, plain_loss, device)
+        rounds.append(one)
+        print(json.dumps(one), flush=True)
     ratios = sorted(r["ours"]["tokens_per_s"] / r["plain"]["tokens_per_s"] for r in rounds)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
     document = {
         "preset": options.preset, "device": name, "parameters": sum(p.numel() for p in model.parameters()),
         "torch": torch.__version__, "threads": torch.get_num_threads(), "load": os.getloadavg()[0],
-        "dialogues_in_a_batch": size, "rounds": rounds, "ratio": round(ratios[len(ratios) // 2], 3),
+        "places": options.tokens, "compile": options.compile, "dialogues_in_a_step": size, "plain_rows": rows,
+        "seconds_to_make_a_batch": round(making, 3), "rounds": rounds, "ratio": round(ratios[len(ratios) // 2], 3),
         "peak_rss_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
     }  # fmt: skip
     print(f"{options.preset} on {name}: {document['ratio']} times the plain loop")
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"trainer_{options.preset}_{'gpu' if device.type == 'cuda' else 'cpu'}.json"
+    where = f"gpu_{options.tokens}" if device.type == "cuda" else "cpu"
+    path = RESULTS / f"trainer_{options.preset}_{where}.json"
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

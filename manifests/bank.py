@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -320,6 +321,11 @@ class ScenarioBank(BaseModel):
 
     def content_hash(self) -> str:
         """16 hex characters that change with anything in the bank; with follow-ups only where they were read."""
+        return self.content_digest
+
+    @cached_property
+    def content_digest(self) -> str:
+        """`content_hash`, which every cell's key asks for, taken once."""
         single = {"followups": True, "scenarios": {"__all__": {"followups"}}}
         return digest(self.model_dump(mode="json", exclude=None if self.followups else single))
 

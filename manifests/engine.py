@@ -67,6 +67,11 @@ class EngineConfig(BaseModel):
 
     engine: str
 
+    @property
+    def batch_rows(self) -> int:
+        """Rows that it is given at once; one, unless it gains from more. It cuts them into batches of its own."""
+        return 1
+
     def keyed(self) -> dict[str, Any]:
         """The settings that decide the result (all but those declared with `unkeyed`), for the cell key."""
         skip = {
@@ -83,6 +88,11 @@ class EngineConfig(BaseModel):
     def problems(self) -> list[Problem]:
         """What keeps this engine from running on this machine; empty when it can. Must not load the model."""
         return []
+
+    @property
+    def where(self) -> str:
+        """Where its weights were found and by which rule, for people."""
+        return "in the package"
 
     def open(self) -> Any:
         """Load the model; called once a worker. Raises `UserError` when something is missing."""

@@ -43,6 +43,17 @@ def write_atomic(path: Path, data: bytes) -> None:
         fsync(path.parent)
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name to write a file under, which the caller syncs; then it is put in place, or it is removed."""
+    spare = temporary(path)
+    try:
+        yield spare
+        os.replace(spare, path)
+    finally:
+        spare.unlink(missing_ok=True)
+
+
 def read_if_there(path: Path) -> bytes | None:
     """A file's bytes; None where there is no such file.
 

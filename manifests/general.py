@@ -5,7 +5,7 @@ They stand in `scenarios/general.<language>.yaml`, some for each kind of reply (
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -30,6 +30,11 @@ class General(BaseModel):
 
     def revision(self) -> str:
         """Changes with any of the texts."""
+        return self.content_digest
+
+    @cached_property
+    def content_digest(self) -> str:
+        """`revision`, taken once."""
         return content_hash(self.model_dump(mode="json"))
 
     def reply(self, bank: ScenarioBank, cues: dict[str, str], draw: int) -> tuple[str, str]:

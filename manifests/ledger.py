@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ConfigDict, TypeAdapter
 
+from manifests.clock import STORAGE, clock
 from manifests.errors import UserError
 from manifests.files import fsync, sha256, temporary, write_exclusive, writing
 from manifests.ids import canonical_json, content_hash
@@ -181,7 +183,7 @@ class Ledger:
         Raises:
             UserError: The disk is full, read-only or forbidden.
         """
-        folder = self.folder(stage)
+        folder, started = self.folder(stage), time.perf_counter()
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             spare = temporary(folder / f"part-{part:04d}.parquet")
@@ -198,6 +200,7 @@ class Ledger:
             finally:
                 spare.unlink(missing_ok=True)
             fsync(folder)
+        metrics = {**metrics, "commit_s": round(time.perf_counter() - started, 4)}
         record = CellRecord(stage, part, key, data.name, digest, size, table.num_rows, failures, metrics).sealed()
         while not write_exclusive(self._record_path(stage, part, key), canonical_json(asdict(record))):
             winner = self.find(stage, part, key)
@@ -214,7 +217,8 @@ class Ledger:
         """
         path = self.data_path(record)
         try:
-            table = pq.read_table(path, columns=list(columns) if columns else None, memory_map=False)
+            with clock(STORAGE):
+                table = pq.read_table(path, columns=list(columns) if columns else None, memory_map=False)
             missing = {*(columns or ())} - {*table.column_names}  # decodes the names, too
             if missing or table.num_rows != record.rows:
                 raise ValueError(f"it holds {table.num_rows} rows and lacks {sorted(missing) or 'no column'}")

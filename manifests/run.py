@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +23,7 @@ from pydantic import (
 from manifests.errors import UserError, from_pydantic
 from manifests.labels import CUES, HEARD, LANGUAGES, SPLITS, TASKS, family_of, slots
 from manifests.textconfig import TextConfig
+from manifests.workers import ExecutorConfig, Pool
 from manifests.yamlfile import load_yaml
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
@@ -37,6 +39,8 @@ def _number(value: float) -> float:
 MAX_TURNS = 5
 """Turns that the trainers of this kind of dialogue keep at most."""
 SINGLE_TURN = {1: 1.0}
+
+Vote = Literal["all", "majority", "any"]
 
 Limit = Annotated[float, AfterValidator(_number)]
 """A threshold; infinite is allowed and means none."""
@@ -188,7 +192,10 @@ class SelectConfig(Strict):
     mos_min: Limit | None = None
     """Least predicted opinion score of query and reply; needs `mos` with `share: 1`."""
     agree: tuple[str, ...] = ()
-    """Families whose recognised label must equal the requested one, wherever one was requested, by every annotator."""
+    """Families whose recognised label must equal the requested one, wherever one was requested; see `vote`."""
+    vote: dict[str, Vote] = {}
+    """How several annotators of a family of `agree` decide: `all` must hear the requested label (the default), a
+    `majority` (more than half), or `any`."""
     agree_real: bool = False
     """Whether recordings, which people labelled, must agree too."""
     confidence_min: dict[str, Ratio] = {}
@@ -212,6 +219,9 @@ class SelectConfig(Strict):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} needs the smaller number first")
+        for family in self.vote:
+            if family not in self.agree:
+                raise ValueError(f"vote.{family} has no effect: name {family} in agree too, or remove it")
         for name in self.confidence_min:
             family = family_of(name)
             if family in HEARD and family not in self.agree:
@@ -224,31 +234,6 @@ class ShardConfig(Strict):
 
     rows: PositiveInt = 1000
     """Dialogues in a shard, about; a shard is one split, one turn count and a fixed set of parts."""
-
-
-class Pool(Strict):
-    """A pool of workers that runs one or more stages."""
-
-    name: str = "main"
-    stages: tuple[str, ...] = ()
-    """Stages that it runs; empty: every stage that no other pool names."""
-    count: PositiveInt = 2
-    cpus: float = Field(default=1.0, ge=0)
-    gpus: float = Field(default=0.0, ge=0)
-
-
-class ExecutorConfig(Strict):
-    """Where cells run. Nothing here changes a result, so nothing here is in a cell's key."""
-
-    kind: Literal["inline", "ray"] = "ray"
-    address: str = "local"
-    """Ray cluster to join; `local` starts one on this machine for the run."""
-    deadline_s: PositiveInt = Field(default=1800, le=7 * 24 * 3600)
-    """A cell that takes longer is killed, its stacks are kept, and it is tried again."""
-    beam: tuple[str, ...] = ()
-    """Options for Beam, which runs `plan` and `select`; its in-process runner unless they name another."""
-    ahead: PositiveInt = 16
-    """Parts by which a stage may run ahead of the slowest stage that reads it."""
 
 
 class RunManifest(Strict):
@@ -265,7 +250,7 @@ class RunManifest(Strict):
     speak_reply: dict[str, Any]
     transcribe: dict[str, Any]
     annotate: dict[str, tuple[dict[str, Any], ...]] = {}
-    """Annotators by family: one engine, or a list of them."""
+    """Annotators by family: one engine, or a list of them; a name alone is an engine with its defaults."""
     rate: dict[str, Any]
     mos: dict[str, Any] | None = None
     """Rater of predicted opinion scores; none by default, for it is slow."""
@@ -289,7 +274,15 @@ class RunManifest(Strict):
     def _lists(cls, annotate: Any) -> Any:
         if not isinstance(annotate, dict):
             return annotate
-        return {family: (engine,) if isinstance(engine, dict) else engine for family, engine in annotate.items()}
+        lists = {
+            family: (engines,) if isinstance(engines, dict | str) else engines for family, engines in annotate.items()
+        }
+        return {
+            family: [{"engine": one} if isinstance(one, str) else one for one in engines]
+            if isinstance(engines, list | tuple)
+            else engines
+            for family, engines in lists.items()
+        }
 
     @model_validator(mode="after")
     def _families(self) -> RunManifest:
@@ -355,19 +348,35 @@ def load_run(file: Path) -> RunManifest:
         if (value := getattr(manifest.plan, key)) is not None
     }
     if (real := manifest.plan.real) is not None:
-        # A shipped manifest cannot know where your corpora are.
-        home = Path.cwd() if shipped else file.parent
+        home = home_of_data(file, shipped)
         paths["real"] = real.model_copy(update={"corpora": tuple((home / path).resolve() for path in real.corpora)})
     select = manifest.select
     if select.thresholds is not None:
         select = select.model_copy(update={"thresholds": (file.parent / select.thresholds).resolve()})
     # What an engine keeps to itself is its own business, but where a path begins is the manifest's.
+    sections = {
+        name: {**section, "bank": str((home_of_data(file, shipped) / section["bank"]).resolve())}
+        for name in ("speak_query", "speak_reply")
+        if isinstance((section := getattr(manifest, name)).get("bank"), str)
+    }
     script = dict(manifest.script)
     for key in ("cache", "prompts"):
         if isinstance(script.get(key), str):
             script[key] = str((file.parent / script[key]).resolve())
     plan = manifest.plan.model_copy(update=paths)
-    return manifest.model_copy(update={"plan": plan, "select": select, "script": script})
+    pools = tuple(
+        pool.model_copy(update={"py_executable": os.path.abspath(file.parent / pool.py_executable)})
+        if "/" in pool.py_executable  # not resolved: what makes an environment is the link
+        else pool
+        for pool in manifest.workers
+    )
+    update = {"plan": plan, "select": select, "script": script, "workers": pools, **sections}
+    return manifest.model_copy(update=update)
+
+
+def home_of_data(file: Path, shipped: bool) -> Path:
+    """Where paths to your data begin: beside the manifest; one that ships cannot know where your data are."""
+    return Path.cwd() if shipped else file.parent
 
 
 def dump_run(manifest: RunManifest) -> str:

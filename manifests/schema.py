@@ -6,6 +6,8 @@ writes. A row that a stage could not make has nulls there and says so in `error`
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pyarrow as pa
 
 SCHEMA_VERSION = 1
@@ -116,16 +118,23 @@ TRANSCRIPT = pa.schema([
           " the recognizer does not tell", "0..1", True),
     field("query_oov", pa.int32(), "words of the query's text that the recognizer's dictionary lacks; null where it has"
           " none", "words", True),
+    field("query_words", pa.string(), "word, start, end (s) and score of each word heard in the query; null where times"
+          " are not measured, or failed the checks", "JSON list of objects", True),
     field("reply_transcript", pa.string(), "what was heard in the reply"),
     field("reply_wer", pa.float64(), "word error rate of the reply against its text", "ratio"),
     field("reply_cer", pa.float64(), "character error rate of the reply against its text", "ratio"),
     field("reply_mismatch", pa.float64(), "the same of the reply", "0..1", True),
     field("reply_oov", pa.int32(), "the same of the reply", "words", True),
+    field("reply_words", pa.string(), "the same of the reply", "JSON list of objects", True),
 ])  # fmt: skip
 
 
-def annotation(slots: tuple[str, ...]) -> pa.Schema:
-    """Columns of the label that each annotator recognised; its slot is its family, numbered from the second on."""
+def annotation(slots: tuple[str, ...], embedded: Collection[str] = ()) -> pa.Schema:
+    """Columns of the label that each annotator recognised; its slot is its family, numbered from the second on.
+
+    Args:
+        embedded: Slots of annotators whose embedding of the clip is kept too.
+    """
     fields = []
     for slot in slots:
         fields += [
@@ -134,6 +143,9 @@ def annotation(slots: tuple[str, ...]) -> pa.Schema:
             field(f"heard_{slot}_probabilities", pa.string(), "probability of each class", "JSON object"),
             field(f"heard_{slot}_evidence", pa.string(), "measurements behind the label", "JSON object"),
         ]
+        if slot in embedded:
+            what = "the annotator's embedding of the clip; null of a clip that has none"
+            fields.append(field(f"heard_{slot}_embedding", pa.list_(pa.float32()), what, "", True))
     return pa.schema(fields)
 
 

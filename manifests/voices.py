@@ -7,7 +7,7 @@ of the speaker a voice is made of, and `set_<cue>` sets a cue of `manifests.cues
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -95,6 +95,12 @@ class VoiceTable:
     def replies(self, language: str) -> list[Voice]:
         """The assistant's voices."""
         return [voice for voice in self.voices if voice.role == "reply" and voice.language == language]
+
+    def as_replies(self) -> VoiceTable:
+        """The same people as the assistant's voices; the table itself where it names such."""
+        if any(voice.role == "reply" for voice in self.voices):
+            return self
+        return replace(self, voices=tuple(replace(voice, role="reply", split="") for voice in self.voices))
 
     def content_hash(self) -> str:
         """Changes when any voice does."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from model.features import N_FFT, SAMPLE_RATE, log_mel, num_frames
 
 _COLOUR_DB = 4.0
 _DB = 40.0  # decibels in one unit of a log-mel feature
+_SUBSTITUTED, _BAND = 30, 10  # greatest sizes, frames and mels
 
 
 def waveform(data: bytes) -> Tensor:
@@ -43,9 +46,68 @@ def frames_of(seconds: float) -> int:
     return num_frames(round(seconds * SAMPLE_RATE))
 
 
-def augment(mel_TM: Tensor, rng: np.random.Generator) -> Tensor:
-    """A recording as another microphone might have taken it, with parts of it hidden."""
-    return masked(recoloured(mel_TM, rng), rng)
+@dataclass(frozen=True)
+class Augmentation:
+    """How far training changes a recording, before another microphone's colour is laid on it.
+
+    Attributes:
+        bend: Frames by which a place of the middle moves at most, the rest drawn along (SpecAugment's time warp).
+        stretch: Share by which the mels are drawn apart or together at most, as another throat would (vocal tract
+            length perturbation, Jaitly & Hinton 2013).
+        substitutions: Stretches of up to 30 frames that are overwritten by earlier ones, as many as this at most.
+        hidden: Stretches set to the mean, and their greatest length in frames.
+        bands: Bands of up to 10 mels set to the mean.
+    """
+
+    bend: int
+    stretch: float
+    substitutions: int
+    hidden: tuple[int, int]
+    bands: int
+
+
+AUGMENTATIONS = {
+    "light": Augmentation(bend=40, stretch=0.05, substitutions=0, hidden=(1, 30), bands=1),
+    "release": Augmentation(bend=0, stretch=0.0, substitutions=3, hidden=(2, 50), bands=2),
+}
+"""`release` is that of the OSUM-EChat release (SpecAugment, Park et al. 2019, and spec-substitution): it hides much, as
+befits large encoders and much speech. `light` hides little and bends more: for models that hear little speech."""
+
+
+def augment(mel_TM: Tensor, how: Augmentation, rng: np.random.Generator) -> Tensor:
+    """A recording as another speaker and another microphone might have made it, with parts of it hidden."""
+    if how.bend:
+        mel_TM = bent(mel_TM, how.bend, rng)
+    if how.stretch:
+        mel_TM = stretched(mel_TM, how.stretch, rng)
+    return masked(recoloured(mel_TM, rng), how, rng)
+
+
+def bent(mel_TM: Tensor, most: int, rng: np.random.Generator) -> Tensor:
+    """As long as before, said faster before and slower behind a place of the middle, or the other way round.
+
+    The place moves by up to `most` frames, and by a fifth of the recording.
+    """
+    frames = mel_TM.shape[0]
+    most = min(most, frames // 5)
+    place = rng.uniform(2 * most, frames - 1 - 2 * most)
+    moved = place + rng.uniform(-most, most)
+    return _between(mel_TM, np.interp(np.arange(frames), [0, moved, frames - 1], [0, place, frames - 1]))
+
+
+def stretched(mel_TM: Tensor, most: float, rng: np.random.Generator) -> Tensor:
+    """All resonances higher or lower by up to a share of their mels; the uppermost mel fills what is left empty."""
+    mels = mel_TM.shape[1]
+    taken = np.arange(mels) * (1 + rng.uniform(-most, most))
+    return _between(mel_TM.T, np.minimum(taken, mels - 1)).T.contiguous()
+
+
+def _between(rows_NC: Tensor, taken_K: np.ndarray) -> Tensor:
+    """Rows at places between the rows, linear (K, C)."""
+    low_K = np.floor(taken_K).astype(np.int64)
+    high_K = np.minimum(low_K + 1, len(rows_NC) - 1)
+    share_K1 = torch.from_numpy(taken_K - low_K).to(rows_NC.dtype)[:, None]
+    return torch.lerp(rows_NC[low_K], rows_NC[high_K], share_K1)
 
 
 def recoloured(mel_TM: Tensor, rng: np.random.Generator) -> Tensor:
@@ -55,26 +117,25 @@ def recoloured(mel_TM: Tensor, rng: np.random.Generator) -> Tensor:
     return (mel_TM + colour_M).roll(int(rng.integers(-2, 3)), dims=1)
 
 
-def masked(mel_TM: Tensor, rng: np.random.Generator) -> Tensor:
-    """Hide parts of a recording: SpecAugment (Park et al. 2019) and spec-substitution, as in the release.
-
-    Two bands of up to 10 mels and two stretches of up to 50 frames are set to the mean; up to three stretches of up to
-    30 frames are overwritten by earlier ones. Short recordings lose a quarter of their frames to each at most.
-    """
+def masked(mel_TM: Tensor, how: Augmentation, rng: np.random.Generator) -> Tensor:
+    """Hide parts of a recording; short ones lose a quarter of their frames to each stretch at most."""
     mel_TM = mel_TM.clone()
     frames, mels = mel_TM.shape
-    for _ in range(3):
-        size = int(rng.integers(0, min(30, frames // 4) + 1))
+    for _ in range(how.substitutions):
+        size = int(rng.integers(0, min(_SUBSTITUTED, frames // 4) + 1))
         end = int(rng.integers(size, frames + 1))
         start = end - size
         back = int(rng.integers(0, start + 1))
         mel_TM[start:end] = mel_TM[start - back : end - back].clone()
     mean = mel_TM.mean()
-    for _ in range(2):
-        size = int(rng.integers(0, min(50, frames // 4) + 1))
-        start = int(rng.integers(0, frames - size + 1))
-        mel_TM[start : start + size] = mean
-        band = int(rng.integers(0, 11))
-        low = int(rng.integers(0, mels - band + 1))
-        mel_TM[:, low : low + band] = mean
+    stretches, longest = how.hidden
+    for number in range(max(stretches, how.bands)):
+        if number < stretches:
+            size = int(rng.integers(0, min(longest, frames // 4) + 1))
+            start = int(rng.integers(0, frames - size + 1))
+            mel_TM[start : start + size] = mean
+        if number < how.bands:
+            band = int(rng.integers(0, _BAND + 1))
+            low = int(rng.integers(0, mels - band + 1))
+            mel_TM[:, low : low + band] = mean
     return mel_TM

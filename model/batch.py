@@ -24,6 +24,8 @@ class Batch:
         targets_N: int64, those ids.
         mel_ATM: float (recordings, frames, 80), in the order of their places in `ids_BL`.
         frames_A: int64, frames of each recording.
+        edges_S: int32 (sequences + 1,), where each sequence of a packed row begins, and its end; empty for padded rows.
+        longest: Places of the longest sequence.
         num_sequences: Sequences in the batch.
     """
 
@@ -34,6 +36,8 @@ class Batch:
     targets_N: Tensor
     mel_ATM: Tensor
     frames_A: Tensor
+    edges_S: Tensor
+    longest: int
     num_sequences: int
     skipped: tuple[str, ...] = ()
     """Items that were planned for the batch and cannot be used, each with the reason."""
@@ -75,6 +79,7 @@ def collate(sequences: Sequence[Assembled], packed: bool = True) -> Batch:
             asked.append(place * length + start + wanted)
             targets.append(sequence.ids[wanted + 1])
             start = stop
+    sizes = [len(sequence) for sequence in sequences]
     mels = [turn.mel for sequence in sequences for turn in sequence.turns]
     assert all(mel is not None for mel in mels), "a turn's audio was not loaded"
     return Batch(
@@ -84,6 +89,8 @@ def collate(sequences: Sequence[Assembled], packed: bool = True) -> Batch:
         torch.from_numpy(np.concatenate(asked)),
         torch.from_numpy(np.concatenate(targets)),
         *pad_mels([mel for mel in mels if mel is not None]),
+        torch.from_numpy(np.cumsum([0, *sizes], dtype=np.int32)) if packed else torch.zeros(0, dtype=torch.int32),
+        max(sizes),
         len(sequences),
     )
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manifests.errors import UserError
+from model import attention
 from model.adapter import Adapter, AdapterConfig
 from model.assemble import AUDIO, Vocabulary
 from model.batch import Batch
@@ -159,15 +160,20 @@ class EChat(nn.Module):
     def hidden(self, batch: Batch) -> Tensor:
         """Last states (batch, length, width); a place sees its own sequence's past alone."""
         heard_ED = self.listen(batch.mel_ATM, batch.frames_A) if len(batch.frames_A) else None
+        x_BLD = self.embed(batch.ids_BL, heard_ED)
+        if torch.is_autocast_enabled(x_BLD.device.type):
+            x_BLD = x_BLD.to(torch.get_autocast_dtype(x_BLD.device.type))
+        config = self.llm.config
+        if len(batch.edges_S) and attention.can_pack(x_BLD, config.num_attention_heads) and attention.is_full(config):
+            seen: dict[str, Any] = attention.edges_of(batch.edges_S, batch.longest)
+        else:
+            seen = {"attention_mask": causal_mask(batch.segments_BL)}
         return self.decoder(
-            inputs_embeds=self.embed(batch.ids_BL, heard_ED),
-            attention_mask=causal_mask(batch.segments_BL),
-            position_ids=batch.positions_BL,
-            use_cache=False,
+            inputs_embeds=x_BLD, position_ids=batch.positions_BL, use_cache=False, **seen
         ).last_hidden_state
 
     @property
-    def decoder(self) -> nn.Module:
+    def decoder(self) -> Any:
         """The language model without its head."""
         model = self.llm.get_base_model() if self.config.lora else self.llm
         return model.model
@@ -181,10 +187,34 @@ class EChat(nn.Module):
             Sum of the losses, a scalar, and the number of targets: the mean of several batches or processes is the
             ratio of their sums.
         """
-        hidden_BLD = self.hidden(batch)
-        logits_NV = self.logits(hidden_BLD.flatten(0, 1)[batch.asked_N])
-        loss = F.cross_entropy(logits_NV.float(), batch.targets_N, reduction="sum")
+        hidden_ND = self.hidden(batch).flatten(0, 1)[batch.asked_N]
+        loss = self.loss_of(hidden_ND, batch.targets_N)
         return loss, torch.tensor(len(batch.targets_N), device=loss.device)
+
+    def loss_of(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
+        """Sum of the losses of some places, over text and speech without joining their scores.
+
+        Joined, the scores of one place would be an odd number, for which GPUs have slow products alone.
+        """
+        size, head = self.vocabulary.text_size, self.speech_head
+        rest = -head.out_features % 8
+        text_NV = self.llm.get_output_embeddings()(hidden_ND).float()
+        bias_C = F.pad(head.bias, (0, rest), value=-torch.inf)
+        speech_NC = F.linear(hidden_ND, F.pad(head.weight, (0, 0, 0, rest)), bias_C).float()
+        total_N = torch.logaddexp(text_NV.logsumexp(1), speech_NC.logsumexp(1))
+        as_text_N = text_NV.gather(1, targets_N.clamp(max=size - 1)[:, None])[:, 0]
+        as_speech_N = speech_NC.gather(1, (targets_N - size).clamp(min=0)[:, None])[:, 0]
+        return (total_N - torch.where(targets_N < size, as_text_N, as_speech_N)).sum()
+
+    def compile_parts(self) -> None:
+        """torch.compile the layers, which share their code, and the loss; lengths stay free.
+
+        The whole model would take minutes and gain no more.
+        """
+        layers: Any = (*self.decoder.layers, *self.encoder.layers, *self.adapter.layers)
+        for layer in layers:
+            layer.compile(dynamic=True)
+        self.loss_of = torch.compile(self.loss_of, dynamic=True)
 
 
 def causal_mask(segments_BL: Tensor) -> Tensor:
@@ -203,7 +233,9 @@ def random_llm(config: dict[str, Any]) -> nn.Module:
         raise UserError(f"the model needs transformers: {PACKAGE}") from None
     values = dict(config)
     return AutoModelForCausalLM.from_config(
-        AutoConfig.for_model(values.pop("model_type"), **values), attn_implementation="sdpa", dtype=torch.float32
+        AutoConfig.for_model(values.pop("model_type"), **values),
+        attn_implementation=attention.register(),
+        dtype=torch.float32,
     )
 
 
@@ -214,7 +246,7 @@ def pretrained_llm(path: Path | str, dtype: torch.dtype = torch.float32) -> nn.M
     except ImportError:
         raise UserError(f"the model needs transformers: {PACKAGE}") from None
     try:
-        return AutoModelForCausalLM.from_pretrained(path, attn_implementation="sdpa", dtype=dtype)
+        return AutoModelForCausalLM.from_pretrained(path, attn_implementation=attention.register(), dtype=dtype)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: is no language model: {str(error).splitlines()[0]}") from None
 

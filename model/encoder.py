@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from model.attention import can_pack, rounded
 from model.features import N_MELS
 
 Activation = Callable[[Tensor], Tensor]
@@ -84,12 +85,21 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(dim, dim)
         self.out_proj = nn.Linear(dim, dim)
 
-    def forward(self, x_BTD: Tensor, mask_B11T: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, mask_B11T: Tensor, edges_S: Tensor | None = None, longest: int = 0) -> Tensor:
+        """Over each row, or with `edges_S` over the parts of a packed row that they divide it into."""
         batch, length, dim = x_BTD.shape
 
         def split(y_BTD: Tensor) -> Tensor:
             return y_BTD.view(batch, length, self.heads, -1).transpose(1, 2)
 
+        if edges_S is not None:
+            from torch.nn.attention.varlen import varlen_attn
+
+            q_THd, k_THd, v_THd = (
+                proj(x_BTD).view(length, self.heads, -1) for proj in (self.q_proj, self.k_proj, self.v_proj)
+            )
+            out_THd: Any = varlen_attn(q_THd, k_THd, v_THd, edges_S, edges_S, longest, longest)
+            return self.out_proj(out_THd.view(1, length, dim))
         q_BHTd, k_BHTd, v_BHTd = split(self.q_proj(x_BTD)), split(self.k_proj(x_BTD)), split(self.v_proj(x_BTD))
         out_BHTd = F.scaled_dot_product_attention(q_BHTd, k_BHTd, v_BHTd, attn_mask=mask_B11T)
         return self.out_proj(out_BHTd.transpose(1, 2).reshape(batch, length, dim))
@@ -116,8 +126,9 @@ class EncoderLayer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_BTD: Tensor, mask_B11T: Tensor) -> Tensor:
-        x_BTD = x_BTD + self.dropout(self.self_attn(self.self_attn_layer_norm(x_BTD), mask_B11T))
+    def forward(self, x_BTD: Tensor, mask_B11T: Tensor, edges_S: Tensor | None = None, longest: int = 0) -> Tensor:
+        heard_BTD = self.self_attn(self.self_attn_layer_norm(x_BTD), mask_B11T, edges_S, longest)
+        x_BTD = x_BTD + self.dropout(heard_BTD)
         hidden_BTF = self.activation(self.fc1(self.final_layer_norm(x_BTD)))
         return x_BTD + self.dropout(self.fc2(hidden_BTF))
 
@@ -169,12 +180,25 @@ class WhisperEncoder(nn.Module):
         out_B = (lengths_B + 1) // 2
         x_BTD = self.dropout(x_BTD + self._positions(x_BTD.shape[1]).to(x_BTD.dtype))
         mask_B11T = length_mask(out_B, x_BTD.shape[1])[:, None, None, :]
+        if can_pack(x_BTD, self.config.heads):
+            return self._packed(x_BTD, mask_B11T, out_B), out_B
+        return self.layer_norm(self._through(x_BTD, mask_B11T)), out_B
+
+    def _through(self, x_BTD: Tensor, *how: Any) -> Tensor:
         for layer in self.layers:
             if self.checkpointing and self.training:
-                x_BTD = checkpoint(layer, x_BTD, mask_B11T, use_reentrant=False)
+                x_BTD = checkpoint(layer, x_BTD, *how, use_reentrant=False)
             else:
-                x_BTD = layer(x_BTD, mask_B11T)
-        return self.layer_norm(x_BTD), out_B
+                x_BTD = layer(x_BTD, *how)
+        return x_BTD
+
+    def _packed(self, x_BTD: Tensor, mask_B11T: Tensor, lengths_B: Tensor) -> Tensor:
+        """All recordings behind each other in one row: no work on padding, which is often half of it."""
+        places_S = mask_B11T.flatten().nonzero()[:, 0]
+        edges_S = F.pad(lengths_B.cumsum(0), (1, 0)).int()
+        rows_SD = x_BTD.flatten(0, 1).index_select(0, places_S)
+        out_SD = self.layer_norm(self._through(rows_SD[None], mask_B11T, edges_S, rounded(x_BTD.shape[1])))[0]
+        return torch.zeros_like(x_BTD).flatten(0, 1).index_copy(0, places_S, out_SD.to(x_BTD.dtype)).view_as(x_BTD)
 
     def _positions(self, length: int) -> Tensor:
         if length > self.config.max_positions:

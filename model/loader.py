@@ -17,7 +17,7 @@ import torch
 from manifests.ids import seed_of
 from model.adapter import num_embeddings
 from model.assemble import Assembled, Assembler
-from model.audio import augment
+from model.audio import AUGMENTATIONS, Augmentation, augment
 from model.batch import Batch, collate
 from model.datasets import Dataset
 from model.encoder import num_states
@@ -41,8 +41,8 @@ class LoaderConfig:
     """All sequences of a batch in one row; else a row each."""
     window: int = 512
     """Items sorted by length together."""
-    augment: bool = True
-    """Hide parts of the recordings (SpecAugment, spec-substitution)."""
+    augment: str = "release"
+    """How recordings are changed: a key of `AUGMENTATIONS`, or `none`."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -187,8 +187,8 @@ class Loader:
         sample = self.dataset.load(item)
         known = tuple(name for name in self.config.wanted if sample.current.knows(name))
         wanted = some(known, rng) or self.config.wanted
-        if self.config.augment:
-            sample = _augmented(sample, rng)
+        if self.config.augment != "none":
+            sample = _augmented(sample, AUGMENTATIONS[self.config.augment], rng)
         problems = []
         for task in order.tolist():
             try:
@@ -206,8 +206,8 @@ def some(wanted: tuple[str, ...], rng: np.random.Generator) -> tuple[str, ...]:
     return drawn or (wanted[int(rng.integers(len(wanted)))],)
 
 
-def _augmented(sample: Sample, rng: np.random.Generator) -> Sample:
-    turns = tuple(replace(t, mel=augment(t.mel, rng)) if t.mel is not None else t for t in sample.turns)
+def _augmented(sample: Sample, how: Augmentation, rng: np.random.Generator) -> Sample:
+    turns = tuple(replace(t, mel=augment(t.mel, how, rng)) if t.mel is not None else t for t in sample.turns)
     return replace(sample, turns=turns)
 
 

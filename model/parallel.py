@@ -16,8 +16,7 @@ from model.setup import weights_of
 def wrapped(model: EChat, kind: str, device: torch.device, compiled: bool) -> Any:
     """The model as one of many processes trains it; itself when there is one."""
     if compiled:
-        decoder: Any = model.decoder
-        decoder.compile(dynamic=True)
+        model.compile_parts()
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return model
     if kind == "ddp":
@@ -27,8 +26,7 @@ def wrapped(model: EChat, kind: str, device: torch.device, compiled: bool) -> An
     if not isinstance(next(model.parameters()), _sharded()):
         from torch.distributed.fsdp import fully_shard
 
-        decoder = model.decoder
-        for layer in (*decoder.layers, *model.encoder.layers, *model.adapter.layers):
+        for layer in (*model.decoder.layers, *model.encoder.layers, *model.adapter.layers):
             fully_shard(layer)
         fully_shard(model)
     return model

@@ -23,7 +23,7 @@ from model.checkpoint import Checkpoints, Progress, latest, read_about, read_opt
 from model.echat import EChat
 from model.loader import Loader, LoaderConfig, State
 from model.metrics import MetricsLog
-from model.optimize import clip, flops_per_place, optimizer_of, peak_flops, random_state, rate, set_random_state
+from model.optimize import Cost, clip, optimizer_of, peak_flops, random_state, rate, set_random_state
 from model.parallel import full_optimizer_state, full_weights, load_full_optimizer, load_full_weights, wrapped
 from model.recipe import StageRecipe, TrainManifest
 from model.selection import BalancedDataset
@@ -44,6 +44,7 @@ class _Window:
     targets: int = 0
     places: int = 0
     padding: float = 0.0
+    flops: float = 0.0
     batches: int = 0
     steps: int = 0
     waited: float = 0.0
@@ -74,7 +75,6 @@ class Trainer:
         self.model: EChat = model.to(device)
         if recipe.checkpointing:
             model.set_checkpointing()
-        self.flops = flops_per_place(model)
         self.skipped: dict[str, int] = {}
         self.checkpoints = Checkpoints(out, recipe.checkpoint.keep)
         self.log = MetricsLog(out) if self.rank == 0 else None
@@ -120,7 +120,7 @@ class Trainer:
         batch = self.recipe.batch
         config = LoaderConfig(
             stage.tasks, stage.wanted, batch.tokens, None if validation else batch.items, self.recipe.packed,
-            batch.window, stage.augment and not validation, seed_of(self.recipe.seed, stage.name),
+            batch.window, "none" if validation else stage.augment, seed_of(self.recipe.seed, stage.name),
         )  # fmt: skip
         data = self.validation_data if validation else self.shown_data
         assert data is not None, "asked only where there is validation data"
@@ -132,6 +132,7 @@ class Trainer:
         if start >= stage.steps:
             return True
         self.model.set_trainable(stage.trainable)
+        self.cost = Cost.of(self.model)
         if start == 0:
             torch.manual_seed(seed_of(self.recipe.seed, stage.name, self.rank))
         model = wrapped(self.model, self.recipe.workers.kind, self.device, self.recipe.compile)
@@ -145,9 +146,9 @@ class Trainer:
         batches = self.loader(stage).batches(self.progress.data, self.rank, self.world, self.recipe.batch.workers)
         window, state = _Window(), self.progress.data
         for step in range(start, stage.steps):
-            group, state, waited = self._take(batches)
+            group, state = self._take(batches, window)
             loss, targets, norm = self._step(model, optimizer, stage, step, group)
-            self._count(window, group, loss, targets, waited)
+            self._count(window, group, loss, targets)
             self.progress = Progress(number, step + 1, self.progress.total + 1, state)
             last = step + 1 == stage.steps
             if last or (step + 1) % self.recipe.validate_every == 0:
@@ -163,15 +164,17 @@ class Trainer:
                 return False
         return not self._any_stopping() or number == len(self.recipe.stages) - 1
 
-    def _take(self, batches: Iterator[tuple[Batch, State]]) -> tuple[list[Batch], State, float]:
+    def _take(self, batches: Iterator[tuple[Batch, State]], window: _Window) -> tuple[list[Batch], State]:
         """The batches of one step, on the device."""
         started = time.perf_counter()
         group, state = [], State()
         for _ in range(self.recipe.batch.accumulate):
             batch, state = next(batches)
             group.append(batch)
-        waited = time.perf_counter() - started
-        return [batch.to(self.device) for batch in group], state, waited
+        window.waited += time.perf_counter() - started
+        if peak_flops(self.device):
+            window.flops += sum(map(self.cost, group))
+        return [batch.to(self.device) for batch in group], state
 
     def _step(
         self, model: Any, optimizer: torch.optim.Optimizer, stage: StageRecipe, step: int, group: list[Batch]
@@ -224,11 +227,10 @@ class Trainer:
             f" {self.progress.data.epoch} (see {self.out / f'nan-rank{self.rank}.json'}); lower lr, or look at its rows"
         )
 
-    def _count(self, window: _Window, group: list[Batch], loss: float, targets: int, waited: float) -> None:
+    def _count(self, window: _Window, group: list[Batch], loss: float, targets: int) -> None:
         window.steps += 1
         window.loss += loss * targets
         window.targets += targets
-        window.waited += waited
         for batch in group:
             window.places += batch.ids_BL.numel()
             window.padding += batch.padding
@@ -250,7 +252,7 @@ class Trainer:
         }  # fmt: skip
         peak = peak_flops(self.device)
         if peak:
-            metrics["mfu"] = self.flops * rate_ / self.world / peak
+            metrics["mfu"] = window.flops / seconds / peak
             metrics["gpu_gb"] = torch.cuda.max_memory_allocated(self.device) / 1e9
         if validation is not None:
             metrics["validation_loss"] = validation

@@ -7,11 +7,17 @@ import io
 
 import numpy as np
 
+from manifests.clock import CODEC, clock
 from manifests.sound import open_sound, read_sound
 
 
 def encode_flac(samples: np.ndarray, sample_rate: int) -> bytes:
-    """Encode a mono waveform.
+    """Encode a mono waveform; see `encode_hashed`."""
+    return encode_hashed(samples, sample_rate)[0]
+
+
+def encode_hashed(samples: np.ndarray, sample_rate: int) -> tuple[bytes, str]:
+    """Encode a mono waveform; also what `audio_hash` says of it, without decoding it again.
 
     Args:
         samples: float (num_samples,) in [-1, 1].
@@ -31,20 +37,27 @@ def encode_flac(samples: np.ndarray, sample_rate: int) -> bytes:
     peak = float(np.max(np.abs(samples)))
     if peak > 1.0:
         raise ValueError(f"the waveform peaks at {peak:.3f}, beyond full scale")
+    # To 16 bits as libsndfile does it: by a power of two, which is exact, and to the nearest even.
+    pcm = np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
     stream = io.BytesIO()
-    soundfile.write(stream, samples, sample_rate, format="FLAC", subtype="PCM_16")
-    return stream.getvalue()
+    with clock(CODEC):
+        soundfile.write(stream, pcm, sample_rate, format="FLAC", subtype="PCM_16")
+    return stream.getvalue(), _pcm_hash(pcm, sample_rate)
 
 
 def audio_hash(data: bytes) -> str:
     """sha256 of what a FLAC file holds (sample rate and 16-bit samples), whatever encoder wrote it."""
-    samples, sample_rate = read_sound(data, "int16")
-    return hashlib.sha256(f"{sample_rate}:".encode() + samples.astype("<i2").tobytes()).hexdigest()
+    return _pcm_hash(*read_sound(data, "int16"))
+
+
+def _pcm_hash(pcm: np.ndarray, sample_rate: int) -> str:
+    return hashlib.sha256(f"{sample_rate}:".encode() + pcm.astype("<i2").tobytes()).hexdigest()
 
 
 def decode_flac(data: bytes) -> tuple[np.ndarray, int]:
     """Decode to float32 (num_samples,) in [-1, 1] and the sample rate in Hz."""
-    return read_sound(data)
+    with clock(CODEC):
+        return read_sound(data)
 
 
 def flac_info(data: bytes) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from manifests.run import RunManifest, dump_run, load_run
 from manifests.topup import write_topup
 from pipeline.corpus import ABOUT, LABELS
 from pipeline.dag import Dag, build_dag
+from pipeline.environments import look, stated
 from pipeline.estimate import check_disk
 from pipeline.events import Events
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
@@ -28,6 +29,7 @@ from pipeline.grid import SHARD, Grid, pool_of
 from pipeline.join import by_dialogue, join_rows
 from pipeline.llm.spent import asked_llm
 from pipeline.lock import RunLock
+from pipeline.profile import GRID, Profile
 from pipeline.progress import Progress
 from pipeline.real import kept_copies
 from pipeline.runner import Runner
@@ -85,6 +87,11 @@ def check_pools(dag: Dag, file: Path) -> None:
         unknown = [stage for stage in pool.stages if stage not in stages]
         if unknown:
             raise UserError(f"{file}: workers: pool {pool.name} names {unknown[0]!r}: use {', '.join(stages)}")
+        if pool.py_executable and dag.manifest.executor.kind != "ray":
+            raise UserError(
+                f"{file}: workers: pool {pool.name} has a py_executable, which needs workers of their own: set"
+                " executor.kind: ray, or remove it"
+            )
     idle = [stage for stage in stages if not any(stage in pool.stages or not pool.stages for pool in pools)]
     if idle:
         raise UserError(
@@ -92,16 +99,21 @@ def check_pools(dag: Dag, file: Path) -> None:
         )
 
 
-def check_engines(dag: Dag, file: Path) -> None:
-    """Refuse to start when an engine cannot run here.
+def check_engines(dag: Dag, file: Path) -> RunManifest:
+    """Refuse to start when an engine cannot run where it should.
+
+    Returns:
+        The manifest with what the engines of other environments name themselves now.
 
     Raises:
         UserError: Names the stage, what is missing and the fix.
     """
-    for stage in dag.stages:
-        for engine in stage.engines:
-            for problem in engine.problems():
-                raise UserError(f"{file}: {stage.name}: {engine.engine}: {problem.what}; {problem.fix}")
+    engines = look(dag, file)
+    for found in engines:
+        for problem in found.problems:
+            where = f" in {found.python}" if found.python else ""
+            raise UserError(f"{file}: {found.stage}: {found.engine}{where}: {problem.what}; {problem.fix}")
+    return stated(dag.manifest, engines)
 
 
 def check_folder(run: Path, manifest: RunManifest) -> None:
@@ -123,11 +135,19 @@ def check_folder(run: Path, manifest: RunManifest) -> None:
         raise UserError(f"{run}: holds the run {name!r}, not {manifest.name!r}; name another folder in --out")
 
 
-def build(manifest: RunManifest, file: Path, run: Path, quiet: bool = False, rounds: int | None = None) -> BuildResult:
+def build(
+    manifest: RunManifest,
+    file: Path,
+    run: Path,
+    quiet: bool = False,
+    rounds: int | None = None,
+    profile: Profile | None = None,
+) -> BuildResult:
     """Make the dataset of a manifest in a run folder, from nothing or from whatever is there.
 
     Args:
         rounds: Fill the quotas with kept dialogues in at most so many rounds, those of earlier builds included.
+        profile: Told where the time goes.
 
     Raises:
         UserError: Wrong input, a missing engine, a folder that is being built, a disk that says no.
@@ -136,15 +156,19 @@ def build(manifest: RunManifest, file: Path, run: Path, quiet: bool = False, rou
     dag = build_dag(manifest, file)
     check_pools(dag, file)
     _ = dag.planner.counts  # refuses quotas that cannot be met, before anything is written
-    check_engines(dag, file)
+    known = check_engines(dag, file)
+    if known != dag.manifest:
+        dag = build_dag(known, file)
     check_thresholds(dag)
     check_beam(manifest.executor.beam, file)
     check_folder(run, manifest)
     with RunLock(run):
-        return build_locked(dag, run, quiet, rounds)
+        return build_locked(dag, run, quiet, rounds, profile)
 
 
-def build_locked(dag: Dag, run: Path, quiet: bool, rounds: int | None = None) -> BuildResult:
+def build_locked(
+    dag: Dag, run: Path, quiet: bool, rounds: int | None = None, profile: Profile | None = None
+) -> BuildResult:
     """Build in a folder that this process holds; see `build`."""
     dag = with_topup(dag, run)
     _ = dag.planner.counts  # what earlier rounds added must still be to be had
@@ -155,7 +179,8 @@ def build_locked(dag: Dag, run: Path, quiet: bool, rounds: int | None = None) ->
     if removed:
         events("debris_removed", files=removed)
     write_atomic(run / "run.yaml", dump_run(_with_inputs(dag, run)).encode())
-    result = _build(dag, run, events, quiet, rounds)
+    profile = profile or Profile(sum(pool.count for pool in dag.manifest.workers))
+    result = _build(dag, run, events, quiet, rounds, profile)
     events("build_finished", shards=result.shards.name, findings=len(result.findings))
     return result
 
@@ -214,10 +239,10 @@ def _with_corpora(dag: Dag, run: Path) -> tuple[Path, ...]:
     return tuple(folders)
 
 
-def _build(dag: Dag, run: Path, events: Events, quiet: bool, rounds: int | None) -> BuildResult:
+def _build(dag: Dag, run: Path, events: Events, quiet: bool, rounds: int | None, profile: Profile) -> BuildResult:
     executor = LazyExecutor(dag, run, events)
     try:
-        grid, select, short = _judged(dag, run, executor, events, quiet)
+        grid, select, short = _judged(dag, run, executor, events, quiet, profile)
         while short and rounds is not None and len(dag.planner.topup.rounds) < rounds:
             more = next_round(dag, grid.ledger, select, grid.all_cells, short)
             if not more:
@@ -232,26 +257,34 @@ def _build(dag: Dag, run: Path, events: Events, quiet: bool, rounds: int | None)
                     f" {counts['retries']} are tried again and {counts['extra']} added\n"
                 )
             dag = with_topup(dag, run)
-            grid, select, short = _judged(dag, run, executor, events, quiet)
-        shards = _make_shards(grid, select, run, executor, events)
+            grid, select, short = _judged(dag, run, executor, events, quiet, profile)
+        with profile.step("shard"):
+            shards = _make_shards(grid, select, run, executor, events)
     finally:
         executor.close()
+    with profile.step("verify"):
+        findings = verify_run(run)
     planner, statistics = dag.planner, load_statistics(select)
     asked, done = sum(planner.quotas.values()), len(planner.topup.rounds)
     spent = asked_llm(cells["script"] for cells in grid.records.values())
-    return BuildResult(shards, statistics, verify_run(run), planner.num_dialogues, asked, short, done, spent)
+    return BuildResult(shards, statistics, findings, planner.num_dialogues, asked, short, done, spent)
 
 
 def _judged(
-    dag: Dag, run: Path, executor: LazyExecutor, events: Events, quiet: bool
+    dag: Dag, run: Path, executor: LazyExecutor, events: Events, quiet: bool, profile: Profile
 ) -> tuple[Grid, Path, tuple[Shortage, ...]]:
     """The whole grid of the plan as it is now, its selection, and the labels that are short."""
     ledger = Ledger(run)
-    grid = Grid(dag, ledger, run_plan(dag.plan, ledger, dag.manifest.executor.beam))
-    make_references(grid, executor, events, quiet)
-    make_grid(grid, executor, events, quiet)
-    records = grid.all_cells
-    select = run_select(ledger, dag.manifest, thresholds_of(dag, ledger, records.values()), records)
+    with profile.step("plan"):
+        grid = Grid(dag, ledger, run_plan(dag.plan, ledger, dag.manifest.executor.beam))
+    if grid.references is not None:
+        with profile.step("voices"):
+            make_references(grid, executor, events, quiet)
+    with profile.step(GRID):
+        make_grid(grid, executor, events, quiet, profile)
+    with profile.step("select"):
+        records = grid.all_cells
+        select = run_select(ledger, dag.manifest, thresholds_of(dag, ledger, records.values()), records)
     return grid, select, shortages(dag.planner, load_statistics(select))
 
 
@@ -291,7 +324,7 @@ def make_references(grid: Grid, executor: LazyExecutor, events: Events, quiet: b
     grid.find_cells()
 
 
-def make_grid(grid: Grid, executor: LazyExecutor, events: Events, quiet: bool) -> None:
+def make_grid(grid: Grid, executor: LazyExecutor, events: Events, quiet: bool, profile: Profile | None = None) -> None:
     """Make every cell that is not committed."""
     schedule = grid.schedule()
     rules = early_rules(grid.dag, grid.ledger.run)
@@ -304,6 +337,8 @@ def make_grid(grid: Grid, executor: LazyExecutor, events: Events, quiet: bool) -
     def done(cell: tuple[str, int], record: CellRecord) -> None:
         grid.records[cell[1]][cell[0]] = record
         progress.add(cell[0], record)
+        if profile is not None:
+            profile.add(record)
         if len(grid.records[cell[1]]) == len(grid.dag.by_name):
             progress.judge(_verdicts(grid, cell[1], rules))
         for failure in record.failures:

@@ -9,6 +9,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -16,8 +17,10 @@ from typing import Any
 import pyarrow as pa
 
 from manifests import schema
+from manifests.clock import ENGINE, clock
 from manifests.errors import UserError, WorkFailedError
 from manifests.ledger import CellRecord, Ledger
+from pipeline.gpu import GpuMeter, free_memory, out_of_memory
 from pipeline.join import join_rows
 from pipeline.stage import REFERENCE, Metered, Row, Stage, Worker, identity_digest, value_bytes
 from pipeline.stages.voices import VOICES, reference
@@ -75,7 +78,8 @@ def run_cell(
         UserError: An input that cannot be read, a missing model, a disk that says no. Never for a row.
         WorkFailedError: What the stage needs is gone (a server, say), so that no row could be made.
     """
-    started = time.time()
+    started, began = time.time(), time.process_time()
+    clock.take()
     records = [ledger.find(name, job.part, job.inputs[name]) for name in stage.upstream]
     if any(record is None for record in records):
         raise UserError(f"{ledger.folder(stage.name)}: the inputs of part {job.part} vanished; run build again")
@@ -99,7 +103,8 @@ def run_cell(
     todo = [place for place in range(len(rows)) if place not in made and not errors[place]]
     failures = _poisonous(job, rows, todo)
     todo = [place for place in todo if place not in failures]
-    spent = _make(stage, job, rows, todo, open_worker, (crumb, no_memory), made, failures) if todo else {}
+    with GpuMeter() if todo else nullcontext(None) as meter:
+        spent = _make(stage, job, rows, todo, open_worker, (crumb, no_memory), made, failures) if todo else {}
     table = _table(stage, rows, row_keys, errors, made, failures)
     metrics = {
         "made": len(made) - copied,
@@ -107,8 +112,11 @@ def run_cell(
         "skipped": sum(map(bool, errors)),
         "audio_s": round(sum(stage.audio_seconds(made[place]) for place in todo if place in made), 3),
         "wall_s": round(time.time() - started, 3),
+        "cpu_s": round(time.process_time() - began, 3),
+        "spent_s": clock.take(),
         "finished": round(time.time(), 3),
         **spent,
+        **(meter.metrics if meter else {}),
         "worker": f"{socket.gethostname()}:{os.getpid()}",
     }
     listed = _list_failures(stage, ledger, job, rows, failures)
@@ -129,14 +137,18 @@ def _make(
     worker = open_worker()
     if isinstance(worker, Metered):
         worker.take_metrics()  # of a cell that was given up
-    size = 1 if job.one_by_one else stage.batch_rows
-    for start in range(0, len(todo), size):
-        for place, out in _process(worker, stage, rows, todo[start : start + size], *hooks):
+    batches = _Batches(worker, stage, rows, *hooks, 1 if job.one_by_one else stage.batch_rows)
+    start = 0
+    while start < len(todo):
+        batch = todo[start : start + batches.size]
+        for place, out in batches.run(batch):
             if isinstance(out, _Failure):
                 failures[place] = out
             else:
                 made[place] = out
-    return worker.take_metrics() if isinstance(worker, Metered) else {}
+        start += len(batch)
+    halved = {"batches_halved": batches.halved} if batches.halved else {}
+    return {**(worker.take_metrics() if isinstance(worker, Metered) else {}), **halved}
 
 
 def _poisonous(job: CellJob, rows: Sequence[Row], todo: Sequence[int]) -> dict[int, _Failure]:
@@ -197,35 +209,51 @@ def _copy_earlier(
     return made
 
 
-def _process(
-    worker: Worker,
-    stage: Stage,
-    rows: Sequence[Row],
-    places: Sequence[int],
-    crumb: Callable[[Sequence[tuple[str, int]]], None],
-    no_memory: Callable[[], None],
-) -> Iterator[tuple[int, dict[str, Any] | _Failure]]:
-    """Run a batch; when it fails, its halves; a single row that fails is a failure."""
-    batch = [rows[place] for place in places]
-    crumb([(row["id"], row["turn"]) for row in batch])
-    try:
-        out = worker.process(batch)
-        if len(out) != len(batch):
-            raise ValueError(f"the engine gave {len(out)} results for {len(batch)} rows")
-        checked = [_failed(result) if isinstance(result, Exception) else _checked(stage, result) for result in out]
-    except (UserError, WorkFailedError):
-        raise
-    except Exception as error:
+@dataclass
+class _Batches:
+    """Runs the rows of a cell in batches of `size`, which memory may make smaller for the rest of the cell."""
+
+    worker: Worker
+    stage: Stage
+    rows: Sequence[Row]
+    crumb: Callable[[Sequence[tuple[str, int]]], None]
+    no_memory: Callable[[], None]
+    size: int
+    halved: int = 0
+
+    def run(self, places: Sequence[int]) -> Iterator[tuple[int, dict[str, Any] | _Failure]]:
+        """Run a batch; when it fails, its halves; a single row that fails is a failure."""
+        batch = [self.rows[place] for place in places]
+        self.crumb([(row["id"], row["turn"]) for row in batch])
+        try:
+            with clock(ENGINE):
+                out = self.worker.process(batch)
+            if len(out) != len(batch):
+                raise ValueError(f"the engine gave {len(out)} results for {len(batch)} rows")
+            short = next((result for result in out if isinstance(result, Exception) and out_of_memory(result)), None)
+            if short is not None and len(batch) > 1:
+                raise short
+            found = [_failed(it) if isinstance(it, Exception) else _checked(self.stage, it) for it in out]
+        except (UserError, WorkFailedError):
+            raise
+        except Exception as error:
+            failure, memory = _failed(error), out_of_memory(error)
+            if isinstance(error, MemoryError) and len(places) == 1:
+                self.no_memory()
+        else:
+            yield from zip(places, found, strict=True)
+            return
+        # Outside of the handler, whose error holds the frames, and so the tensors, of the batch that failed.
+        if memory:
+            free_memory()
+            self.halved += len(places) > 1
+            self.size = max(1, min(self.size, len(places) // 2))
         if len(places) == 1:
-            if isinstance(error, MemoryError):
-                no_memory()
-            yield places[0], _failed(error)
+            yield places[0], failure
             return
         half = len(places) // 2
-        yield from _process(worker, stage, rows, places[:half], crumb, no_memory)
-        yield from _process(worker, stage, rows, places[half:], crumb, no_memory)
-        return
-    yield from zip(places, checked, strict=True)
+        yield from self.run(places[:half])
+        yield from self.run(places[half:])
 
 
 def _failed(error: Exception) -> _Failure:

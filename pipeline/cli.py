@@ -41,6 +41,7 @@ from pipeline.console import (
 
 if TYPE_CHECKING:
     from pipeline.build import BuildResult
+    from pipeline.profile import Profile
 
 app = typer.Typer(
     name="echat",
@@ -85,19 +86,27 @@ def doctor(
         if licences:
             _show_licences(as_json)
             return
+        from pipeline.build import check_pools
         from pipeline.doctor import engine_checks, machine_checks
 
         dag = load_dag(run) if run else None
-        machine, engines = machine_checks(Path.cwd()), engine_checks(dag)
+        if dag is not None:
+            check_pools(dag, run or Path())
+        machine, engines = machine_checks(Path.cwd()), engine_checks(dag, run or "")
         if as_json:
             show_json([{**vars(check), "ok": check.ok} for check in (*machine, *engines)])
         else:
-            for title, checks in (("machine", machine), ("engines", engines)):
-                rows = [("ok" if check.ok else "MISSING", check.what, check.state, check.fix) for check in checks]
-                show_table("", ["", title, "state", "fix"], rows)
+            rows = [(_mark(check.ok), check.what, check.state, check.fix) for check in machine]
+            show_table("", ["", "machine", "state", "fix"], rows)
+            rows = [(_mark(c.ok), c.what, c.state, c.weights, c.device, c.licence, c.fix) for c in engines]
+            show_table("", ["", "engine", "state", "weights", "device", "licence", "fix"], rows)
         bad = [check for check in (*machine, *(engines if run else ())) if not check.ok]
         if bad:
             raise typer.Exit(1)
+
+
+def _mark(ok: bool) -> str:
+    return "ok" if ok else "MISSING"
 
 
 def _show_licences(as_json: bool) -> None:
@@ -118,7 +127,13 @@ def build(
     top_up: Annotated[
         bool, typer.Option("--top-up", help="Plan more until the quotas are kept; exit 1 if they are not.")
     ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Make so few dialogues, in the proportions of the quotas, to try a run.")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Most rounds of top-up, earlier ones included.")] = 3,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where the time went, and write it to profile.json.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -127,11 +142,31 @@ def build(
     with sentences(verbose):
         from pipeline.build import build as run_build
         from pipeline.estimate import check_placement
+        from pipeline.limit import limited
+        from pipeline.profile import Profile
 
         dag = load_dag(run)
         check_placement(dag)
-        result = run_build(dag.manifest, run, out, quiet, rounds if top_up else None)
+        manifest = limited(dag.manifest, dag.planner.quotas, limit) if limit else dag.manifest
+        spent = Profile(sum(pool.count for pool in manifest.workers))
+        result = run_build(manifest, run, out, quiet, rounds if top_up else None, spent)
+        if profile:
+            _show_profile(spent, spent.write(out), as_json)
         _finish(out, result, as_json, rounds if top_up else None)
+
+
+def _show_profile(profile: Profile, path: Path, as_json: bool) -> None:
+    """Tables for people; machines read the file."""
+    from pipeline.profile import HEADERS, table
+
+    if as_json:
+        return
+    total = max(sum(profile.steps.values()), 1e-9)
+    steps = [(name, f"{seconds:,.1f} s", f"{seconds / total:.0%}") for name, seconds in profile.steps.items()]
+    show_table("", ["step", "wall time", "share"], steps)
+    if profile.stages:
+        show_table("", HEADERS, table(profile))
+    show(f"{profile.bound()} ({path})")
 
 
 @app.command()

@@ -7,13 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.console import Json, Run, Verbose, load_dag, sentences, show, show_json, show_table
+from pipeline.console import Json, Run, Verbose, load_dag, need_run, sentences, show, show_json, show_table
 
 
 def plan(
     run: Run,
     out: Annotated[Path | None, typer.Option("--out", help="A run folder; says what of it is reused.")] = None,
     assume_cluster: Annotated[bool, typer.Option(help="Do not ask whether this machine can hold the workers.")] = False,
+    simulate: Annotated[bool, typer.Option(help="Replay the run on a cluster: wall time, idle share, cost.")] = False,
+    cluster: Annotated[Path | None, typer.Option(metavar="YAML", help="The cluster to simulate; see docs.")] = None,
+    like: Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder that says how long cells take.")] = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -21,6 +24,7 @@ def plan(
     with sentences(verbose):
         from manifests.errors import UserError
         from pipeline.build import check_engines
+        from pipeline.cluster import lines
         from pipeline.estimate import as_json as to_json
         from pipeline.estimate import check_placement, disk, estimate
         from pipeline.stages.plan import count_plan
@@ -32,15 +36,18 @@ def plan(
         counts = count_plan(dag.planner, dag.manifest.executor.beam)
         figures = estimate(dag)
         space = disk(dag, out or Path.cwd(), figures)
+        simulated = _simulate(dag, figures, cluster, like) if simulate or cluster or like else None
         if as_json:
             quotas = [{"task": task, "label": label, "keep": n} for (task, label), n in dag.planner.quotas.items()]
             real = [{"task": task, "label": label, "real": n} for (task, label), n in dag.planner.real_counts.items()]
             room = {"disk_needed_bytes": space.needed, "disk_free_bytes": space.free}
-            show_json({**to_json(figures, counts), **room, "quotas": quotas, "real": real})
+            show_json({**to_json(figures, counts), **room, "quotas": quotas, "real": real, "simulated": simulated})
         else:
             _print_plan(figures, counts, dag.planner.quotas, dag.planner.real_counts)
             _print_real(dag)
             show(str(space))
+            for line in lines(simulated) if simulated else ():
+                show(line)
         if out is not None and (out / "stages").exists():
             _print_reuse(dag, out)
         if not assume_cluster:
@@ -48,6 +55,14 @@ def plan(
             check_placement(dag)
             if not space.fits:
                 raise UserError(f"{space}; free some space, choose another --out, or plan fewer dialogues")
+
+
+def _simulate(dag: Any, figures: Any, cluster: Path | None, like: Path | None) -> dict[str, Any]:
+    from pipeline.cluster import load_cluster, predict
+
+    if like is not None:
+        need_run(like)
+    return predict(dag, figures, load_cluster(cluster, dag.manifest), like)[1]
 
 
 def _print_real(dag: Any) -> None:
@@ -86,10 +101,12 @@ def _print_plan(figures: Any, drawn: Any, quotas: Any, real: Any) -> None:
             f"{cost.realtime:,.2f}x per {cost.unit}",
             f"{cost.unit_hours:,.2f} {cost.unit}-hours",
             f"{cost.wall_hours:,.2f} h on {cost.workers}",
+            *([f"{cost.price:,.2f}"] if figures.price else []),
         )
         for cost in figures.stages
     ]
-    show_table("", ["stage", "audio hours", "throughput", "work", "wall time"], costs)
+    headers = ["stage", "audio hours", "throughput", "work", "wall time", *(["price"] if figures.price else [])]
+    show_table("", headers, costs)
     for source in dict.fromkeys(f"{cost.stage}: {cost.source}" for cost in figures.stages):
         show(f"throughput of {source}")
     show(
@@ -97,6 +114,8 @@ def _print_plan(figures: Any, drawn: Any, quotas: Any, real: Any) -> None:
         f" {figures.disk_gb:,.2f} GB on disk,"
         f" {figures.texts:,} different query texts, {figures.wall_hours:,.2f} hours in all on the manifest's workers"
     )
+    price = f", {figures.price:,.2f} at the manifest's hourly prices" if figures.price else ""
+    show(f"in all {figures.total('core'):,.2f} core-hours and {figures.total('gpu'):,.2f} GPU-hours{price}")
     if figures.asks:
         asks = figures.asks
         show(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,11 @@ class Dag:
     def by_name(self) -> dict[str, Stage]:
         """All stages, `plan` included."""
         return {"plan": self.plan, **{stage.name: stage for stage in self.stages}}
+
+    @cached_property
+    def revisions(self) -> dict[str, str]:
+        """Revisions of each stage's engines; a hash of a whole bank may be among them, so they are asked for once."""
+        return {stage.name: ", ".join(stage.revisions) for stage in self.stages}
 
     def stage(self, name: str) -> Stage:
         """A stage that workers run."""
@@ -95,7 +100,7 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
         file=str(file),
         bank=writer.bank,
         voices=_voices(query, "query", manifest.plan.voices),
-        reply_voices=_voices(reply, "reply"),
+        reply_voices=_replies(query, reply, file),
         reply_voice=manifest.speak_reply.get("voice"),
         speaker=query.engine,
         capabilities=query.capabilities,
@@ -115,6 +120,9 @@ def build_dag(manifest: RunManifest, file: Path | str = "run.yaml") -> Dag:
         Tokenize(codec),
     )
     voices = Voices(query, manifest.language, manifest.takes_per_emotion) if annotate.needs_references else None
+    stated = {stage: names for pool in manifest.workers for stage, names in pool.revisions.items()}
+    stages = tuple(replace(stage, stated=stated.get(stage.name, ())) for stage in stages)
+    voices = replace(voices, stated=stated.get(voices.name, ())) if voices else None
     dag = Dag(manifest, Plan(planner), stages, voices)
     check_columns(dag)
     return dag
@@ -161,11 +169,27 @@ def _annotators(manifest: RunManifest, file: Path | str) -> tuple[tuple[str, Any
 
 def _voices(speaker: Any, role: str, path: Path | None = None) -> VoiceTable:
     """The voice table of a speaker, or a user's own; every voice of the role must be one that it can speak as."""
-    table = VoiceTable.load(speaker.voices, path)
+    table = VoiceTable.load(speaker.voices, path or speaker.voice_table)
+    if role == "reply" and speaker.voice_table is not None:
+        table = table.as_replies()
     for voice in table.voices:
         if voice.role == role and not speaker.has_voice(voice.voice, voice.recipe):
             made = f", made as {voice.recipe!r}" if voice.recipe else ""
             raise UserError(f"{table.path}: the speaker {speaker.engine} has no voice {voice.voice!r}{made}")
+    return table
+
+
+def _replies(query: Any, reply: Any, file: Path | str) -> VoiceTable:
+    """The assistant's voices, who must not be people that ask."""
+    table = _voices(reply, "reply")
+    if reply.voice_table is not None and query.voice_table is not None:
+        asking = {voice.speaker for voice in _voices(query, "query").voices if voice.role == "query"}
+        both = sorted(asking & {voice.speaker for voice in table.voices})
+        if both:
+            raise UserError(
+                f"{file}: speak_reply.bank: the assistant's voice {both[0]!r} also asks queries: name a bank of other"
+                " people for the replies"
+            )
     return table
 
 

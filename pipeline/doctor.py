@@ -9,8 +9,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.engine import EngineConfig
 from pipeline.dag import Dag
+from pipeline.environments import Found, about, look
 from pipeline.estimate import count_gpus
 from pipeline.registry import all_engines, engine_class
 
@@ -29,11 +29,14 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report; `fix` is empty when all is well."""
+    """One line of the report; `fix` is empty when all is well. Of an engine also its licence, weights and device."""
 
     what: str
     state: str
     fix: str = ""
+    licence: str = ""
+    weights: str = ""
+    device: str = ""
 
     @property
     def ok(self) -> bool:
@@ -57,19 +60,20 @@ def machine_checks(folder: Path) -> list[Check]:
     return checks
 
 
-def engine_checks(dag: Dag | None = None) -> list[Check]:
-    """Every engine that is known, or those of one run."""
+def engine_checks(dag: Dag | None = None, file: Path | str = "run.yaml") -> list[Check]:
+    """Every engine that is known, or those of one run, each in the environment that would run it."""
     if dag is not None:
-        engines = [(f"{stage.name}: {engine.engine}", engine) for stage in dag.stages for engine in stage.engines]
-        return [_engine_check(name, engine) for name, engine in engines]
-    checks = []
-    for role, name in all_engines():
-        checks.append(_engine_check(f"{role}: {name}", engine_class(role, name).model_construct(engine=name)))
-    return checks
+        return [_engine_check(found) for found in look(dag, file)]
+    return [
+        _engine_check(about(role, engine_class(role, name).model_construct(engine=name)))
+        for role, name in all_engines()
+    ]
 
 
-def _engine_check(name: str, engine: EngineConfig) -> Check:
-    problems = engine.problems()
-    if problems:
-        return Check(name, "; ".join(problem.what for problem in problems), "; ".join(p.fix for p in problems))
-    return Check(name, f"ready ({engine.revision()}; {engine.licence})")
+def _engine_check(found: Found) -> Check:
+    name = f"{found.stage}: {found.engine}{f' in {found.python}' if found.python else ''}"
+    ready = f"ready ({found.revision})"
+    state = "; ".join(problem.what for problem in found.problems) or ready
+    device = "CPU" if found.unit == "core" else "GPU" if count_gpus() else "CPU, for want of a GPU"
+    fix = "; ".join(problem.fix for problem in found.problems)
+    return Check(name, state, fix, found.licence, found.where, device)

@@ -5,41 +5,45 @@ train, and within a split the smaller id before the greater. It goes even if tha
 one, so the result depends on the set of dialogues alone: neither on their order nor on how they are cut into parts.
 
 Texts are compared within equal labels: first by identity, then what is left by MinHash bands, which only name
-candidates (the index of each pair is exact). `STEPS` says what becomes of each group of a key; whoever runs them only
-has to group: Beam in `select`, a file on disk in `verify`. Neither holds more than one group in memory.
+candidates (the index of each pair is exact).
+
+Whoever judges a part (Beam in `select`, a loop in `verify`) leaves a small table of what is to be compared: hashes, no
+texts. `find_duplicates` reads the tables of all parts, about 350 bytes a dialogue, and groups them by sorting arrays.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
-import sqlite3
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from manifests.ids import canonical_json
-from manifests.ledger import CellRecord, Ledger
-from pipeline.hygiene.shingles import bands, jaccard, shingles
-from pipeline.join import by_dialogue, join_rows
+from pipeline.hygiene.shingles import BANDS, bands, jaccard, shingles
 from pipeline.real import SOURCE
-from pipeline.verdict import KEPT, Rules, judge, judged_columns
+from pipeline.verdict import Rules
 
 PRIORITY = ("test", "validation", "train")
 """Splits in the order in which their dialogues stay: a copy goes from what is trained on, not from what is measured."""
+_HASH = 8  # bytes that groups are found by; what is found is compared in full
 
 Owner = bytes
 """A dialogue: place in `PRIORITY`, id and part, packed so that the one that stays is the smaller one."""
-Item = tuple[bytes, Any]
-"""What is grouped, by its key; the first byte of a key is one of the next six."""
-_SOUND, _TEXT, _OWNER, _BAND, _NEAR, _GONE = b"s", b"t", b"o", b"b", b"n", b"g"
 
-Records = Mapping[int, Mapping[str, CellRecord]]
+TEXTS = pa.schema([
+    ("who", pa.binary()),
+    ("labels", pa.binary()),
+    ("hashes", pa.binary()),
+    ("bands", pa.binary(BANDS * _HASH)),
+])  # fmt: skip
+"""A row per dialogue whose text is compared: its labels' digest, the hashes of its word triples, its bands."""
+SOUNDS = pa.schema([("who", pa.binary()), ("turn", pa.int32()), ("key", pa.binary()), ("audio", pa.string())])
+"""A row per query whose audio is compared, within equal keys."""
 
 
 def pack(split: str, name: str, part: int) -> Owner:
@@ -61,195 +65,161 @@ def label_key(turns: Sequence[Mapping[str, Any]]) -> list[Any]:
     return [turns[0]["plan.language"], turns[0]["plan.query_language"], cues]
 
 
-def items_of(turns: Sequence[Mapping[str, Any]], part: int, rules: Rules) -> Iterator[Item]:
-    """A dialogue under the hash of its labels and triples, and under that of the audio of each of its queries.
+class Compared:
+    """What is to be compared of some dialogues, as rows of `TEXTS` and `SOUNDS`."""
 
-    A recording may be planned once in every cell of labels, each time with a reply to other cues.
-    """
-    config, first = rules.config.text, turns[0]
-    who = pack(first["plan.split"], first["id"], part)
-    real, labels = first["plan.source"] == SOURCE, label_key(turns)
-    if config.near_duplicate is not None and (config.near_duplicate_real or not real):
-        hashes = shingles(turns).tobytes()
-        yield _TEXT + _digest(labels) + blake2b(hashes, digest_size=12).digest(), (who, hashes)
-    for row in turns if config.duplicate_audio else ():
-        digest = row["speak_query.audio_sha256"]
-        yield _SOUND + _digest([digest, labels if real else []]), (who, row["turn"], digest)
+    def __init__(self) -> None:
+        self.texts: list[dict[str, Any]] = []
+        self.sounds: list[dict[str, Any]] = []
+
+    def add(self, turns: Sequence[Mapping[str, Any]], part: int, rules: Rules) -> None:
+        """Add a dialogue: its text under its labels, and the audio of each of its queries.
+
+        A recording may be planned once in every cell of labels, each time with a reply to other cues.
+        """
+        config, first = rules.config.text, turns[0]
+        who = pack(first["plan.split"], first["id"], part)
+        real, labels = first["plan.source"] == SOURCE, label_key(turns)
+        if config.near_duplicate is not None and (config.near_duplicate_real or not real):
+            hashes = shingles(turns)
+            packed = {"hashes": hashes.tobytes(), "bands": b"".join(bands(hashes))}
+            self.texts.append({"who": who, "labels": _digest(labels), **packed})
+        for row in turns if config.duplicate_audio else ():
+            digest = row["speak_query.audio_sha256"]
+            key = _digest([digest, labels if real else []])
+            self.sounds.append({"who": who, "turn": row["turn"], "key": key, "audio": digest[:12]})
+
+    def tables(self) -> tuple[pa.Table, pa.Table]:
+        """As tables of `TEXTS` and `SOUNDS`."""
+        return pa.Table.from_pylist(self.texts, TEXTS), pa.Table.from_pylist(self.sounds, SOUNDS)
+
+    def write(self, folder: Path, part: int) -> None:
+        """Leave the tables of a part for `find_duplicates`."""
+        for kind, table in zip(("texts", "sounds"), self.tables(), strict=True):
+            pq.write_table(table, folder / f"{kind}-{part:04d}.parquet", compression="none", use_dictionary=False)
 
 
 def _digest(value: Any) -> bytes:
     return blake2b(canonical_json(value), digest_size=12).digest()
 
 
-def _gone(who: Owner, turn: int, *why: Any) -> Item:
-    _, name, part = unpack(who)
-    return _GONE + part.to_bytes(4, "big"), (name, turn, *why)
+Found = tuple[Owner, int, str, Owner, Any]
+"""A dialogue that goes: which, turn (-1: all), kind, of what, and how alike."""
 
 
-def equal(key: bytes, values: Iterable[Any], rules: Rules) -> Iterator[Item]:
-    """Of dialogues with equal text or audio the first stays; it goes on under its bands."""
-    found = sorted(values)
-    first = found[0][0]
-    if key[:1] == _SOUND:
-        for who, turn, digest in found:
-            if who != first:
-                yield _gone(who, turn, "duplicate_audio", first, digest[:12])
-        return
-    for who, _ in found[1:]:
-        yield _gone(who, -1, "near_duplicate", first, 1.0)
-    hashes = found[0][1]
-    yield _OWNER + first, _TEXT + hashes
-    for name in bands(np.frombuffer(hashes, np.uint32)):
-        yield _BAND + key[1:13] + name, first
+def compare(texts: pa.Table, sounds: pa.Table, rules: Rules) -> Iterator[Found]:
+    """Every duplicate among the rows of all parts; one dialogue may be found more than once."""
+    if sounds.num_rows:
+        yield from _equal_sounds(sounds)
+    if texts.num_rows:
+        first: dict[int, Owner] = {}
+        yield from _equal_texts(texts, first)
+        yield from _near_texts(texts, first, rules)
 
 
-def meet(key: bytes, values: Iterable[Any], rules: Rules) -> Iterator[Item]:
-    """Dialogues that share a band are to be compared; most are alone in theirs, so their texts do not travel."""
-    if key[:1] != _BAND:
-        yield from ((key, value) for value in values)
-        return
-    owners = list(values)
-    for who in owners if len(owners) > 1 else ():
-        yield _OWNER + who, key
+def _equal_sounds(sounds: pa.Table) -> Iterator[Found]:
+    keys = sounds["key"]
+    for places in _repeated(_hashes(keys)):
+        for rows in _by_key(places, lambda place: keys[place].as_py()):
+            found = sorted(
+                (sounds["who"][n].as_py(), sounds["turn"][n].as_py(), sounds["audio"][n].as_py()) for n in rows
+            )
+            for who, turn, audio in found:
+                if who != found[0][0]:
+                    yield who, turn, "duplicate_audio", found[0][0], audio
 
 
-def bring(key: bytes, values: Iterable[Any], rules: Rules) -> Iterator[Item]:
-    """The text of a dialogue to each band in which it is not alone."""
-    if key[:1] != _OWNER:
-        yield from ((key, value) for value in values)
-        return
-    found = list(values)
-    names = [value for value in found if value[:1] == _BAND]
-    (hashes,) = [value[1:] for value in found if value[:1] == _TEXT]
-    yield from ((_NEAR + name[1:], (key[1:], hashes)) for name in names)
+def _equal_texts(texts: pa.Table, gone: dict[int, Owner]) -> Iterator[Found]:
+    """Of dialogues with equal triples the first stays; the places of the others are added to `gone`."""
+    owners, labels, hashes = texts["who"], texts["labels"], texts["hashes"]
+    for places in _repeated(_hashes(hashes) ^ _hashes(labels)):
+        for rows in _by_key(places, lambda place: (labels[place].as_py(), hashes[place].as_py())):
+            found = sorted((owners[n].as_py(), n) for n in rows)
+            for who, place in found[1:]:
+                gone[place] = found[0][0]
+                yield who, -1, "near_duplicate", found[0][0], 1.0
 
 
-def alike(key: bytes, values: Iterable[Any], rules: Rules) -> Iterator[Item]:
-    """Of the dialogues of one band, those that are like one before them, with the first such."""
-    if key[:1] != _NEAR:
-        yield from ((key, value) for value in values)
-        return
+def _near_texts(texts: pa.Table, gone: Mapping[int, Owner], rules: Rules) -> Iterator[Found]:
+    """Of the dialogues that share a band, those that are like one before them, with the first such."""
     limit = rules.config.text.near_duplicate
-    assert limit is not None, "nothing has bands where texts are not compared"
-    known: list[tuple[Owner, frozenset[int]]] = []
-    for who, packed in sorted(values):
-        hashes = frozenset(np.frombuffer(packed, np.uint32).tolist())
-        for first, others in known:
-            if (index := jaccard(hashes, others)) >= limit:
-                yield _gone(who, -1, "near_duplicate", first, index)
-                break
-        known.append((who, hashes))
+    assert limit is not None, "nothing is in the table where texts are not compared"
+    owners, labels, hashes = texts["who"], texts["labels"], texts["hashes"]
+    left = np.setdiff1d(np.arange(texts.num_rows), np.fromiter(gone, np.int64, len(gone)))
+    names = np.concatenate([_fixed(chunk) for chunk in texts["bands"].chunks]).reshape(-1, BANDS)
+    own = _hashes(labels)[left]
+    for band in range(BANDS):
+        for places in _repeated(names[left, band] ^ own):
+            for rows in _by_key(left[places].tolist(), lambda place: labels[place].as_py()):
+                known: list[tuple[Owner, frozenset[int]]] = []
+                for who, place in sorted((owners[n].as_py(), n) for n in rows):
+                    said = frozenset(np.frombuffer(hashes[place].as_py(), np.uint32).tolist())
+                    for first, others in known:
+                        if (index := jaccard(said, others)) >= limit:
+                            yield who, -1, "near_duplicate", first, index
+                            break
+                    known.append((who, said))
 
 
-Step = Callable[[bytes, Iterable[Any], Rules], Iterator[Item]]
-STEPS: tuple[tuple[str, Step], ...] = (("equal", equal), ("meet", meet), ("bring", bring), ("alike", alike))
-"""What follows each grouping; the last grouping is by part."""
+def _hashes(column: pa.ChunkedArray) -> np.ndarray:
+    """A 64-bit hash of each value, uint64 (num_rows,)."""
+    values = (blake2b(value, digest_size=_HASH).digest() for chunk in column.chunks for value in chunk.to_pylist())
+    return np.frombuffer(b"".join(values), np.uint64)
 
 
-def reasons_of(values: Iterable[Any], rules: Rules) -> dict[str, list[str]]:
-    """Reasons by dialogue, of one part; a text that is like several names the first of them."""
-    out: dict[str, list[str]] = {}
+def _fixed(chunk: pa.FixedSizeBinaryArray) -> np.ndarray:
+    """The values of a chunk of `bands` without a copy, uint64 (num_rows * BANDS,)."""
+    start = chunk.offset * BANDS
+    return np.frombuffer(chunk.buffers()[1], np.uint64)[start : start + len(chunk) * BANDS]
+
+
+def _repeated(keys: np.ndarray) -> Iterator[list[int]]:
+    """Places of equal keys, in groups of two and more."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    ends = np.flatnonzero(np.diff(ordered)) + 1
+    starts, stops = np.concatenate([[0], ends]), np.concatenate([ends, [len(keys)]])
+    for start, stop in zip(starts[stops - starts > 1], stops[stops - starts > 1], strict=True):
+        yield order[start:stop].tolist()
+
+
+def _by_key(places: Iterable[int], key: Any) -> Iterator[list[int]]:
+    """Groups of two and more whose full keys are equal too, not their hashes alone."""
+    groups: dict[Any, list[int]] = {}
+    for place in places:
+        groups.setdefault(key(place), []).append(place)
+    yield from (rows for rows in groups.values() if len(rows) > 1)
+
+
+def reasons_of(found: Iterable[Found], rules: Rules) -> dict[int, dict[str, list[str]]]:
+    """Reasons by part and dialogue; a text that is like several names the first of them."""
+    out: dict[int, dict[str, list[str]]] = {}
     told = set()
-    for name, turn, kind, first, measure in sorted(values):
-        if (name, turn) in told:
+    for who, turn, kind, first, measure in sorted(found):
+        if (who, turn) in told:
             continue
-        told.add((name, turn))
+        told.add((who, turn))
         what = measure if kind == "duplicate_audio" else f"{measure:.3f} >= {rules.config.text.near_duplicate:g}"
         place = f" (turn {turn})" if turn > 0 else ""
-        split, other, _ = unpack(first)
-        out.setdefault(name, []).append(f"{kind} {what} of {other} ({split}){place}")
+        (_, name, part), (split, other, _) = unpack(who), unpack(first)
+        out.setdefault(part, {}).setdefault(name, []).append(f"{kind} {what} of {other} ({split}){place}")
     return out
 
 
-def read_part(item: tuple[int, list[CellRecord]], run: str, rules: Rules) -> Iterator[Item]:
-    """Texts and sounds of the dialogues of one part that nothing else rejects."""
-    part, records = item
-    rows, errors = join_rows(Ledger(Path(run)), records, judged_columns(rules))
-    for turns, error in by_dialogue(rows, errors):
-        if judge(turns, error, rules)[0] == KEPT:
-            yield from items_of(turns, part, rules)
-
-
-def write_part(item: tuple[bytes, Iterable[Any]], folder: str, rules: Rules) -> None:
-    """Write the reasons of one part: `{id: [reason, ...]}`."""
-    part = int.from_bytes(item[0][1:], "big")
-    (Path(folder) / f"part-{part:04d}.json").write_bytes(canonical_json(reasons_of(item[1], rules)))
+def find_duplicates(folder: Path, parts: Iterable[int], rules: Rules) -> None:
+    """Write `{id: [reason, ...]}` for each part that has any, from the tables that `Compared.write` left there."""
+    if not rules.config.text.deduplicates:
+        return
+    numbers = sorted(parts)
+    texts, sounds = (
+        pa.concat_tables([pq.read_table(folder / f"{kind}-{part:04d}.parquet") for part in numbers]).combine_chunks()
+        for kind in ("texts", "sounds")
+    )
+    for part, reasons in reasons_of(compare(texts, sounds, rules), rules).items():
+        (folder / f"duplicates-{part:04d}.json").write_bytes(canonical_json(reasons))
 
 
 def read_duplicates(folder: Path, part: int) -> dict[str, list[str]]:
-    """Reasons by dialogue, of one part; `write_duplicates` writes no file where there are none."""
-    path = folder / f"part-{part:04d}.json"
+    """Reasons by dialogue, of one part; `find_duplicates` writes no file where there are none."""
+    path = folder / f"duplicates-{part:04d}.json"
     return json.loads(path.read_bytes()) if path.exists() else {}
-
-
-def _parts(records: Records) -> list[tuple[int, list[CellRecord]]]:
-    return [(part, list(records[part].values())) for part in sorted(records)]
-
-
-def write_duplicates(ledger: Ledger, records: Records, rules: Rules, folder: Path, options: Any) -> None:
-    """Find the duplicates of a run on Beam and write a file for each part that has any, into an empty folder."""
-    if not rules.config.text.deduplicates:
-        return
-    import apache_beam as beam
-
-    with beam.Pipeline(options=options) as pipeline:
-        parts = pipeline | beam.Create(_parts(records)) | beam.Reshuffle()
-        items = parts | "read" >> beam.FlatMap(read_part, str(ledger.run), rules)
-        _ = grouped(items, rules) | "write" >> beam.Map(write_part, str(folder), rules)
-
-
-def grouped(items: Any, rules: Rules) -> Any:
-    """The Beam graph from `Item`s to the groups of the parts."""
-    import apache_beam as beam
-
-    for name, step in STEPS:
-        groups = items | f"group {name}" >> beam.GroupByKey()
-        items = groups | name >> beam.FlatMap(lambda item, step: step(*item, rules), step)
-    return items | "group parts" >> beam.GroupByKey()
-
-
-def duplicates_on_disk(ledger: Ledger, records: Records, rules: Rules, folder: Path) -> None:
-    """The same without Beam, which takes seconds to start: groups are sorted in a file."""
-    items: Iterable[Item] = (item for part in _parts(records) for item in read_part(part, str(ledger.run), rules))
-    for name, step in STEPS:
-        items = _stepped(step, _sorted(items, folder / f"{name}.db"), rules)
-    for group in _sorted(items, folder / "parts.db"):
-        write_part(group, str(folder), rules)
-
-
-def _stepped(step: Step, groups: Iterable[tuple[bytes, Iterable[Any]]], rules: Rules) -> Iterator[Item]:
-    for key, values in groups:
-        yield from step(key, values, rules)
-
-
-def _sorted(items: Iterable[Item], file: Path) -> Iterator[tuple[bytes, Iterator[Any]]]:
-    database = sqlite3.connect(file)
-    try:
-        database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; CREATE TABLE items (key, value)")
-        rows = ((key, pickle.dumps(value)) for key, value in items)
-        database.executemany("INSERT INTO items VALUES (?, ?)", rows)
-        ordered = database.execute("SELECT key, value FROM items ORDER BY key")
-        for key, group in groupby(ordered, lambda row: row[0]):
-            yield key, (pickle.loads(value) for _, value in group)
-    finally:
-        database.close()
-
-
-class Duplicates:
-    """The duplicates of a run in a folder that is removed at the end, for who gives verdicts again (`verify`)."""
-
-    def __init__(self, ledger: Ledger, records: Records, rules: Rules) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="echat-duplicates-")
-        self.folder = Path(self._folder.name)
-        if rules.config.text.deduplicates:
-            duplicates_on_disk(ledger, records, rules, self.folder)
-
-    def __enter__(self) -> Duplicates:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()
-
-    def of(self, part: int) -> dict[str, list[str]]:
-        """Reasons by dialogue, of one part."""
-        return read_duplicates(self.folder, part)

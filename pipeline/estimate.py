@@ -14,11 +14,12 @@ from typing import Any
 
 from manifests.errors import UserError
 from manifests.ids import canonical_json
-from manifests.run import Pool
 from manifests.schema import PLAN
+from manifests.workers import Pool
 from pipeline.dag import Dag
 from pipeline.grid import SHARD, Grid, pool_of
 from pipeline.label_cells import Block
+from pipeline.stage import Stage
 from pipeline.stages.mos import Mos
 from pipeline.stages.plan import Counts
 from pipeline.stages.voices import Voices
@@ -35,7 +36,7 @@ _HEARD = {  # seconds of audio that a stage handles, as multiples of the hours o
 
 @dataclass(frozen=True)
 class StageCost:
-    """Work of one stage: hours of audio through it, and hours on how many units of which kind."""
+    """Work of one stage on cores or on GPUs: hours of audio through it, hours on how many units, and their price."""
 
     stage: str
     pool: str
@@ -46,6 +47,7 @@ class StageCost:
     wall_hours: float
     workers: int
     source: str
+    price: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,15 @@ class Estimate:
     stages: tuple[StageCost, ...]
     asks: Asks | None = None
     """What a language model will be asked; None where none is."""
+
+    @property
+    def price(self) -> float:
+        """At the manifest's prices of workers (`workers.hourly`); 0 without any."""
+        return sum(cost.price for cost in self.stages)
+
+    def total(self, unit: str) -> float:
+        """Hours on cores or on GPUs."""
+        return sum(cost.unit_hours for cost in self.stages if cost.unit == unit)
 
     @property
     def wall_hours(self) -> float:
@@ -82,7 +93,6 @@ def estimate(dag: Dag) -> Estimate:
     reply_h = dialogues * reply_chars * reply.engine.seconds_per_char / 3600
     costs = []
     for stage in (*([dag.voices] if dag.voices else []), *dag.stages):
-        rate = stage.throughput
         if isinstance(stage, Voices):
             hours = _take_hours(dag, stage)
         else:
@@ -90,14 +100,8 @@ def estimate(dag: Dag) -> Estimate:
             hours = weight[0] * query_h + weight[1] * reply_h
         if isinstance(stage, Mos):
             hours *= stage.engine.share
-        if rate is None or not hours:
-            continue
-        pool = pool_of(dag.manifest.workers, stage.name)
-        unit_hours = hours / rate.realtime
-        wall = unit_hours / pool.count
-        costs.append(
-            StageCost(stage.name, pool.name, hours, rate.realtime, rate.unit, unit_hours, wall, pool.count, rate.source)
-        )
+        if hours:
+            costs += _costs(dag, stage, hours)
     seconds = 3600 * (query_h * query.engine.sample_rate_hz + reply_h * reply.engine.sample_rate_hz)
     bank, plan = dag.planner.bank, dag.manifest.plan
     turns = dialogues * sum(count * share for count, share in plan.turns.items())
@@ -108,6 +112,20 @@ def estimate(dag: Dag) -> Estimate:
     script: Any = dag.by_name["script"]
     asks = script.engine.price(_samples(dag))
     return Estimate(dialogues, dag.planner.num_parts, query_h, reply_h, disk, texts, turns, tuple(costs), asks)
+
+
+def _costs(dag: Dag, stage: Stage, hours: float) -> Iterator[StageCost]:
+    """What a stage takes of its pool to handle so many hours of audio."""
+    pool = pool_of(dag.manifest.workers, stage.name)
+    for rate in stage.throughputs:
+        # A worker has a whole core or more, which an engine uses one of; and often a fraction of a GPU.
+        share = pool.gpus if rate.unit == "gpu" and pool.gpus else 1.0
+        work = hours / rate.realtime
+        price = work / share * pool.hourly
+        wall = work / share / pool.count
+        yield StageCost(
+            stage.name, pool.name, hours, rate.realtime, rate.unit, work, wall, pool.count, rate.source, price
+        )
 
 
 def _take_hours(dag: Dag, stage: Voices) -> float:
@@ -268,6 +286,9 @@ def as_json(estimate_: Estimate, counts: Counts) -> dict[str, Any]:
         "disk_gb": estimate_.disk_gb,
         "query_texts": estimate_.texts,
         "wall_hours": estimate_.wall_hours,
+        "core_hours": estimate_.total("core"),
+        "gpu_hours": estimate_.total("gpu"),
+        "price": estimate_.price,
         "asks": vars(estimate_.asks) if estimate_.asks else None,
         "stages": [json.loads(canonical_json(vars(stage))) for stage in estimate_.stages],
     }

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from manifests.errors import UserError, WorkFailedError
-from manifests.run import ExecutorConfig, Pool
+from manifests.workers import ExecutorConfig, Pool
 from pipeline.cell import CellJob
+from pipeline.environments import runtime_env
 from pipeline.runner import Job, RayRunner, Runner, crumb_path, read_crumb
-from pipeline.schedule import Schedule
+from pipeline.schedule import MAX_CELL_LOSSES, Schedule, dispatch
 
 Cell = tuple[str, int]
 _MAX_BLIND_LOSSES = 3  # deaths outside any row (loading a model, reading inputs) before the run gives up
-_MAX_CELL_LOSSES = 50
 _MAX_STILLBORN = 20
 _PLACING_S = 1800.0  # without a worker that lives, before the run gives up: an autoscaler has long given an answer
 
@@ -102,7 +102,7 @@ class RayExecutor:
 
     def _spawn(self, pool: Pool) -> Any:
         actor = self.ray.remote(RayRunner).options(
-            num_cpus=pool.cpus, num_gpus=pool.gpus, max_restarts=0, max_task_retries=0
+            num_cpus=pool.cpus, num_gpus=pool.gpus, max_restarts=0, max_task_retries=0, **runtime_env(pool)
         )
         return actor.remote(str(self.run_folder), self.deadline_s)
 
@@ -110,15 +110,11 @@ class RayExecutor:
         flying: dict[Any, tuple[int, Cell]] = {}
         # Only a worker that answers is given a cell: one for which a cluster has no room would keep it for ever.
         starting = {actor.ready.remote(): slot for slot, (_, actor) in enumerate(self.slots)}
-        idle: list[int] = []
+        idle, pools = list[int](), [pool.name for pool, _ in self.slots]
         heard = time.monotonic()
         while not schedule.finished:
-            for slot in list(idle):
-                pool, actor = self.slots[slot]
-                cell = schedule.next(pool.name)
-                if cell is not None:
-                    idle.remove(slot)
-                    flying[actor.do.remote(self._job(cell, make_job))] = (slot, cell)
+            for slot, cell in dispatch(schedule, pools, idle):
+                flying[self.slots[slot][1].do.remote(self._job(cell, make_job))] = (slot, cell)
             if not flying and not starting:
                 raise WorkFailedError("nothing runs and nothing can start: the schedule is stuck, which is a defect")
             ready, _ = self.ray.wait([*flying, *starting], num_returns=1, timeout=5.0)
@@ -201,7 +197,7 @@ class RayExecutor:
             lost.seen[rows[0]] += 1
         crumb_path(self.run_folder, *cell).unlink(missing_ok=True)
         self.event("worker_lost", stage=cell[0], part=cell[1], losses=lost.total, rows=rows, error=str(error)[:500])
-        if lost.blind >= _MAX_BLIND_LOSSES or lost.total >= _MAX_CELL_LOSSES:
+        if lost.blind >= _MAX_BLIND_LOSSES or lost.total >= MAX_CELL_LOSSES:
             raise WorkFailedError(
                 f"workers died {lost.total} times on {cell[0]}, part {cell[1]}; see {self.run_folder / 'logs'}"
                 f" and events.jsonl, then run the same command again"

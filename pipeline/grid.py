@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.ledger import CellRecord, Ledger
-from manifests.run import Pool
+from manifests.workers import Pool
 from pipeline.cell import CellJob
 from pipeline.dag import Dag
 from pipeline.references import References

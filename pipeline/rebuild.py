@@ -25,8 +25,9 @@ from manifests import schema
 from manifests.errors import UserError
 from manifests.ids import content_hash
 from manifests.ledger import CellRecord, Ledger
-from manifests.run import ExecutorConfig, load_run
+from manifests.run import load_run
 from manifests.sound import read_tokens
+from manifests.workers import ExecutorConfig
 from pipeline.audio import audio_hash, decode_flac
 from pipeline.build import LazyExecutor, check_engines, make_grid, make_references
 from pipeline.dag import Dag, build_dag
@@ -126,7 +127,7 @@ def _other_makers(dag: Dag, dataset: Mapping[str, Any], shards: Path) -> Iterato
     if dataset["version"] != VERSION:
         yield Finding(file, "", f"the shards are of version {dataset['version']}, and this package writes {VERSION}")
     for stage in dag.stages:
-        here, there = [engine.revision() for engine in stage.engines], dataset["engines"].get(stage.name)
+        here, there = list(stage.revisions), dataset["engines"].get(stage.name)
         if here != there:
             yield Finding(file, "", f"{stage.name} was made by {there}, and here runs {here}")
 

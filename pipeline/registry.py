@@ -13,26 +13,48 @@ from manifests.errors import UserError, from_pydantic
 
 _ENGINES: dict[str, dict[str, str]] = {
     "script": {"bank": "pipeline.writers.bank:BankConfig", "openai": "pipeline.writers.openai:OpenAIConfig"},
-    "speaker": {"kokoro": "synthesis.kokoro:KokoroConfig", "tone": "synthesis.tone:ToneConfig"},
+    "speaker": {
+        "kokoro": "synthesis.kokoro:KokoroConfig",
+        "cosyvoice": "synthesis.cosyvoice:CosyVoiceConfig",
+        "tone": "synthesis.tone:ToneConfig",
+    },
     "recognizer": {
         "pocketsphinx": "annotators.pocketsphinx:PocketsphinxConfig",
+        "whisperx": "annotators.whisperx:WhisperxConfig",
         "tone": "annotators.tone:ToneRecognizerConfig",
     },
-    "annotator.age": {"voice": "annotators.voice:VoiceAgeConfig", "tone": "annotators.tone:ToneLabelConfig"},
+    "annotator.age": {
+        "voice": "annotators.voice:VoiceAgeConfig",
+        "wav2vec2_age_gender": "annotators.wav2vec2_age_gender:Wav2vec2AgeConfig",
+        "tone": "annotators.tone:ToneLabelConfig",
+    },
     "annotator.gender": {
         "voice": "annotators.voice:VoiceGenderConfig",
         "f0_formants": "annotators.gender:F0FormantGenderConfig",
+        "wav2vec2_age_gender": "annotators.wav2vec2_age_gender:Wav2vec2GenderConfig",
         "tone": "annotators.tone:ToneLabelConfig",
     },
     "annotator.emotion": {
         "cues": "annotators.emotion:CueEmotionConfig",
+        "emotion2vec": "annotators.emotion2vec:Emotion2vecConfig",
         "tone": "annotators.tone:ToneLabelConfig",
     },
     "annotator.event": {"events": "annotators.events:EventDetectorConfig", "tone": "annotators.tone:ToneLabelConfig"},
-    "annotator.speakers": {"encoder": "annotators.speakers:EncoderSpeakersConfig"},
+    "annotator.speakers": {
+        "encoder": "annotators.speakers:EncoderSpeakersConfig",
+        "pyannote": "annotators.pyannote:PyannoteSpeakersConfig",
+    },
     "mos": {"dnsmos": "annotators.mos:DnsmosConfig"},
-    "rater": {"silero": "annotators.quality:SileroQualityConfig", "level": "annotators.level:LevelConfig"},
-    "codec": {"kmeans": "synthesis.speech_tokens:KmeansConfig", "tone": "synthesis.tone:ToneCodecConfig"},
+    "rater": {
+        "silero": "annotators.quality:SileroQualityConfig",
+        "pyannote": "annotators.pyannote:PyannoteRaterConfig",
+        "level": "annotators.level:LevelConfig",
+    },
+    "codec": {
+        "kmeans": "synthesis.speech_tokens:KmeansConfig",
+        "s3": "synthesis.s3_tokens:S3Config",
+        "tone": "synthesis.tone:ToneCodecConfig",
+    },
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from manifests.errors import UserError
 from manifests.ledger import Ledger
 from manifests.run import load_run
 from pipeline.build import BuildResult, build_locked, check_engines
@@ -24,7 +25,10 @@ def replay(run: Path, quiet: bool = False) -> tuple[int, BuildResult]:
     file = run / "run.yaml"
     manifest = load_run(file)
     dag = with_topup(build_dag(manifest, file), run)
-    check_engines(dag, file)
+    if check_engines(dag, file).workers != manifest.workers:
+        raise UserError(
+            f"{file}: an engine of another environment has changed since the run was built; run echat build"
+        )
     tried: set[str] = set()
     with RunLock(run):
         ledger = Ledger(run)

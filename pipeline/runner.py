@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from manifests.errors import UserError, WorkFailedError
 from manifests.files import writing
 from manifests.ledger import CellRecord, Ledger
@@ -52,8 +54,6 @@ class Runner:
     def do(self, job: Job) -> CellRecord | ShardRecord:
         """Make one cell or shard; see `run_cell` and `write_shard`."""
         if isinstance(job, ShardJob):
-            with self.loading():
-                import webdataset  # noqa: F401  (imports torch: seconds, on a slow disk)
             return write_shard(self.dag, self.ledger, job)
         stage = self.dag.stage(job.stage)
         with self._crumbs(job) as crumb:
@@ -63,6 +63,9 @@ class Runner:
         if name not in self._workers:
             with self.loading():
                 self._workers[name] = self.dag.stage(name).open()
+            # Sums of products differ in their last bits with the number of threads, and a row may not. What an engine
+            # runs on several threads of its own is its setting.
+            threadpool_limits(limits=1, user_api="blas")
         return self._workers[name]
 
     def close(self) -> None:

@@ -11,9 +11,10 @@ from manifests.ids import seed_of
 from manifests.labels import CUES, NONE, family_of
 from manifests.think import render_tag
 from pipeline.real import SOURCE, corpus_of
-from pipeline.verdict import comparable
+from pipeline.verdict import carried, comparable
 
 if TYPE_CHECKING:
+    from manifests.run import Vote
     from pipeline.dag import Dag
 
 _MOS = ("ovrl", "sig", "bak")
@@ -46,8 +47,8 @@ def sample_json(dag: Dag, turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "corpus": _corpus(dag, first),
         "pair": first["plan.pair"],
         "num_turns": first["plan.num_turns"],
-        "turns": [_turn(row, dag.manifest.slots, dag.manifest.mos is not None) for row in turns],
-        "engines": {stage.name: ", ".join(e.revision() for e in stage.engines) for stage in dag.stages},
+        "turns": [_turn(row, dag) for row in turns],
+        "engines": dag.revisions,
     }
 
 
@@ -59,8 +60,10 @@ def _corpus(dag: Dag, row: Mapping[str, Any]) -> dict[str, str]:
     return {"name": about.name, "licence": about.licence, "consent": about.consent}
 
 
-def _turn(row: Mapping[str, Any], slots: Sequence[str], scored: bool) -> dict[str, Any]:
+def _turn(row: Mapping[str, Any], dag: Dag) -> dict[str, Any]:
     name, turn = row["id"], row["turn"]
+    slots, scored = dag.manifest.slots, dag.manifest.mos is not None
+    agreed = _agreed(row, slots, dag.manifest.select.vote)
     requested = {family: row[f"plan.{family}"] for family in CUES}
     return {
         "turn": turn,
@@ -92,7 +95,7 @@ def _turn(row: Mapping[str, Any], slots: Sequence[str], scored: bool) -> dict[st
             "codebook_size": row["tokenize.codebook_size"],
         },
         "think_text": row["script.think_text"],
-        "think_tag": render_tag(_words(row), _agreed(row, slots), row["script.reply_emotion"]),
+        "think_tag": render_tag(_words(row), agreed, row["script.reply_emotion"]),
         "seeds": {stage: seed_of(name, turn, stage) for stage in ("script", "speak_query", "speak_reply")},
     }
 
@@ -109,8 +112,8 @@ def _words(row: Mapping[str, Any]) -> str | None:
     return row["script.query_text"] if errors <= AGREED_WER else None
 
 
-def _agreed(row: Mapping[str, Any], slots: Sequence[str]) -> dict[str, str | None]:
-    """The labels of a query that were asked for and heard, by every annotator of the family and at least one.
+def _agreed(row: Mapping[str, Any], slots: Sequence[str], vote: Mapping[str, Vote]) -> dict[str, str | None]:
+    """The labels of a query that were asked for and heard, by the vote of the family's annotators, one at least.
 
     Labels of a recording are people's and stand; that it has no event is only known where an annotator heard none.
     """
@@ -118,7 +121,7 @@ def _agreed(row: Mapping[str, Any], slots: Sequence[str]) -> dict[str, str | Non
     for family in CUES:
         asked = row[f"plan.{family}"]
         heard = [row[f"annotate.heard_{slot}"] for slot in slots if family_of(slot) == family]
-        agreed = bool(heard) and all(label == asked for label in heard)
+        agreed = bool(heard) and carried(vote.get(family, "all"), heard.count(asked), len(heard))
         if row["plan.source"] == SOURCE:
             stands = asked != NONE or (family == "event" and agreed)
         else:

@@ -6,8 +6,11 @@ Pure bookkeeping, without processes or files, so that its rules can be tested by
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
+MAX_CELL_LOSSES = 50
+"""Deaths of workers on one cell after which a run gives up."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,20 @@ class Schedule:
         """A running cell's worker is gone; the cell waits again."""
         self.running.discard(cell)
         self._offer(*cell)
+
+
+def dispatch(schedule: Schedule, pools: Sequence[str], idle: list[int]) -> Iterator[tuple[int, tuple[str, int]]]:
+    """Give each idle worker what it should make now; who gets something leaves `idle`.
+
+    Args:
+        pools: Name of each worker's pool.
+        idle: Numbers of the workers without work, the one that waits longest first.
+    """
+    for worker in list(idle):
+        cell = schedule.next(pools[worker])
+        if cell is not None:
+            idle.remove(worker)
+            yield worker, cell
 
 
 def relatives(part: int, num_parts: int, known: Iterable[int]) -> tuple[int, ...]:

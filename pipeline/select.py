@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,14 @@ from manifests.ids import canonical_json, content_hash
 from manifests.ledger import CellRecord, Ledger
 from manifests.run import RunManifest
 from manifests.withdrawn import Withdrawn, read_withdrawn
-from pipeline.duplicates import read_duplicates, write_duplicates
+from pipeline.duplicates import Compared, find_duplicates, read_duplicates
 from pipeline.hygiene import revision
 from pipeline.join import by_dialogue, join_rows
 from pipeline.stages.plan import pipeline_options
-from pipeline.summary import Summary
+from pipeline.summary import Summary, summary_columns
 from pipeline.summary import label_of as label_of  # what others count by
 from pipeline.thresholds import Thresholds, report, rules_of
-from pipeline.verdict import KEPT, Rules, judge, judged_columns
+from pipeline.verdict import KEPT, Rules, judge, judged_columns, settle
 
 VERSION = 7
 CHECKSUMS = "checksums.sha256"
@@ -60,23 +60,45 @@ def select_key(manifest: RunManifest, thresholds: str, records: Records, withdra
     )
 
 
-def judge_part(item: tuple[int, list[CellRecord]], run: str, folder: str, duplicates: str, rules: Rules) -> Summary:
-    """Write the verdicts of one part and return its counts; `duplicates` is the folder of `write_duplicates`."""
+def judge_part(item: tuple[int, list[CellRecord]], run: str, work: str, rules: Rules) -> None:
+    """Judge the dialogues of one part by themselves, once: the texts cost the most of a selection.
+
+    Leaves in `work` verdict and reasons of each, in order, and what of those to keep is to be compared with others.
+    """
     part, records = item
-    ledger = Ledger(Path(run))
-    rows, errors = join_rows(ledger, records, judged_columns(rules))
-    copies = read_duplicates(Path(duplicates), part)
-    out = []
-    summary = Summary()
+    rows, errors = join_rows(Ledger(Path(run)), records, judged_columns(rules))
+    judged, compared = [], Compared()
     for turns, error in by_dialogue(rows, errors):
-        verdict, reasons = judge(turns, error, rules, copies.get(turns[0]["id"], ()))
+        judged.append(judge(turns, error, rules))
+        if judged[-1][0] == KEPT and rules.config.text.deduplicates:
+            compared.add(turns, part, rules)
+    (Path(work) / f"judged-{part:04d}.json").write_bytes(canonical_json(judged))
+    compared.write(Path(work), part)
+
+
+def settle_part(
+    item: tuple[int, list[CellRecord]], run: Path, work: Path, rules: Rules
+) -> Iterator[tuple[list[dict[str, Any]], str, str, list[str]]]:
+    """Turns, error, verdict and reasons of each dialogue of a part, after `judge_part` and `find_duplicates`."""
+    part, records = item
+    judged = json.loads((work / f"judged-{part:04d}.json").read_bytes())
+    copies = read_duplicates(work, part)
+    dialogues = by_dialogue(*join_rows(Ledger(run), records, summary_columns(rules)))
+    for (turns, error), (verdict, reasons) in zip(dialogues, judged, strict=True):
+        yield turns, error, *settle(verdict, reasons, copies.get(turns[0]["id"], ()))
+
+
+def write_verdicts(item: tuple[int, list[CellRecord]], run: str, folder: str, work: str, rules: Rules) -> Summary:
+    """Write the verdicts of one part and return its counts."""
+    out, summary = [], Summary()
+    for turns, error, verdict, reasons in settle_part(item, Path(run), Path(work), rules):
         first = turns[0]
         out.append({
             "id": first["id"], "split": first["plan.split"], "task": first["plan.task"],
             "num_turns": first["plan.num_turns"], "verdict": verdict, "reasons": reasons, "error": error,
         })  # fmt: skip
         summary.add(turns, verdict, reasons, error, rules)
-    pq.write_table(pa.Table.from_pylist(out, schema.VERDICT), Path(folder) / f"part-{part:04d}.parquet")
+    pq.write_table(pa.Table.from_pylist(out, schema.VERDICT), Path(folder) / f"part-{item[0]:04d}.parquet")
     return summary
 
 
@@ -104,21 +126,24 @@ def run_select(ledger: Ledger, manifest: RunManifest, thresholds: Thresholds, re
 
         with writing(folder):
             spare = temporary(folder)
-            copies = spare / "duplicates"
-            copies.mkdir(parents=True)
+            work = spare / "work"
+            work.mkdir(parents=True)
             rules, options = rules_of(manifest, thresholds, withdrawn), pipeline_options(manifest.executor.beam)
-            write_duplicates(ledger, records, rules, copies, options)
             items = [(part, list(records[part].values())) for part in sorted(records)]
+            with beam.Pipeline(options=options) as pipeline:
+                parts = pipeline | beam.Create(items) | beam.Reshuffle()
+                _ = parts | "judge" >> beam.Map(judge_part, str(ledger.run), str(work), rules)
+            find_duplicates(work, records, rules)
             with beam.Pipeline(options=options) as pipeline:
                 _ = (
                     pipeline
                     | beam.Create(items)
                     | beam.Reshuffle()
-                    | "judge" >> beam.Map(judge_part, str(ledger.run), str(spare), str(copies), rules)
+                    | "verdicts" >> beam.Map(write_verdicts, str(ledger.run), str(spare), str(work), rules)
                     | "sum" >> beam.CombineGlobally(_merged).without_defaults()
                     | "write" >> beam.Map(_write_statistics, str(spare / "statistics.json"))
                 )
-            shutil.rmtree(copies)  # their reasons are in the verdicts
+            shutil.rmtree(work)  # what is in it is in the verdicts
             for name, content in notes.items():
                 (spare / name).write_bytes(content)
             digests = {path.name: sha256(path) for path in sorted(spare.iterdir())}

@@ -17,7 +17,6 @@ import io
 import json
 import os
 import shutil
-import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -33,6 +32,7 @@ from manifests.ledger import Ledger
 from pipeline.join import by_dialogue, join_rows
 from pipeline.sample import sample_columns, sample_json
 from pipeline.select import Records, kept_ids, point_current, set_aside, verdicts
+from pipeline.tar import index_tar, pack
 
 if TYPE_CHECKING:
     from pipeline.dag import Dag
@@ -117,36 +117,21 @@ def write_shard(dag: Dag, ledger: Ledger, job: ShardJob) -> ShardRecord:
     seconds = [0.0, 0.0]
     with writing(folder):
         path = folder / f"{spec['name']}.tar"
-        spare = temporary(path)
-        try:
-            with spare.open("wb") as stream:
-                _write_tar(stream, _counted(shard_samples(dag, ledger, Path(job.select), spec), seconds))
-            fsync(spare)
-            os.replace(spare, path)
-        finally:
-            spare.unlink(missing_ok=True)
-        write_atomic(path.with_name(path.name + ".idx"), index_tar(path).encode())
+        packed = pack(path, _counted(shard_samples(dag, ledger, Path(job.select), spec), seconds))
+        write_atomic(path.with_name(path.name + ".idx"), packed.index.encode())
     record = ShardRecord(
         name=path.name,
         split=spec["split"],
         num_turns=spec["num_turns"],
         rows=spec["rows"],
-        size=path.stat().st_size,
-        sha256=sha256(path),
+        size=packed.size,
+        sha256=packed.sha256,
         key=spec["key"],
         query_seconds=round(seconds[0], 3),
         reply_seconds=round(seconds[1], 3),
     )
     write_atomic(record_path, canonical_json(asdict(record)))
     return record
-
-
-def _write_tar(stream: Any, samples: Iterable[dict[str, Any]]) -> None:
-    from webdataset.writer import TarWriter
-
-    with TarWriter(stream, encoder=False, compress=False, mtime=0) as writer:
-        for sample in samples:
-            writer.write(sample)
 
 
 def shard_samples(dag: Dag, ledger: Ledger, select: Path, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -188,19 +173,6 @@ def _npy(tokens: Sequence[int]) -> bytes:
     stream = io.BytesIO()
     np.save(stream, np.asarray(tokens, np.int32), allow_pickle=False)
     return stream.getvalue()
-
-
-def index_tar(path: Path) -> str:
-    """Byte offsets of a shard's members, a line a sample, in DALI's wds2idx format (v1.2).
-
-    `v1.2 <samples>`, then per sample `<extension> <offset> <bytes> <member>` for each member, in tar order.
-    """
-    lines: dict[str, list[str]] = {}
-    with tarfile.open(path, "r:") as archive:
-        for member in archive:
-            key, _, extension = member.name.partition(".")
-            lines.setdefault(key, []).append(f"{extension} {member.offset_data} {member.size} {member.name}")
-    return "\n".join([f"v1.2 {len(lines)}", *(" ".join(items) for items in lines.values())]) + "\n"
 
 
 def reuse_shards(root: Path, folder: Path, layout: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -306,7 +278,7 @@ def describe(dag: Dag, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for split in SPLITS
         },
         "shards": shards,
-        "engines": {stage.name: [engine.revision() for engine in stage.engines] for stage in dag.stages},
+        "engines": {stage.name: list(stage.revisions) for stage in dag.stages},
         "licences": {
             **{stage.name: [engine.licence for engine in stage.engines] for stage in dag.stages},
             "voices": dag.planner.licences,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -72,7 +72,10 @@ class Stage:
         version: Raise it whenever the stage's output changes for equal inputs, config and engine revision.
         reads: Qualified names of the columns that it reads: `stage.column`.
         writes: The columns that it adds.
+        stated: Revisions of its engines where they live in another environment than this process (`Pool.revisions`).
     """
+
+    stated: tuple[str, ...] = field(default=(), kw_only=True)
 
     name: ClassVar[str]
     version: ClassVar[int]
@@ -83,6 +86,11 @@ class Stage:
     def engines(self) -> tuple[EngineConfig, ...]:
         """The engines that it runs, for revisions, checks and cost."""
         return ()
+
+    @property
+    def revisions(self) -> tuple[str, ...]:
+        """Of its engines, as their own environment names them."""
+        return self.stated or tuple(engine.revision() for engine in self.engines)
 
     @property
     def batch_rows(self) -> int:
@@ -102,13 +110,16 @@ class Stage:
         return 0.0
 
     @property
-    def throughput(self) -> Throughput | None:
-        """Of its engines one after the other, or None for a stage whose cost does not count."""
+    def throughputs(self) -> tuple[Throughput, ...]:
+        """Of its engines one after the other, those on cores and those on GPUs apart."""
         rates = [engine.throughput for engine in self.engines if hasattr(engine, "throughput")]
-        if len(rates) < 2:
-            return rates[0] if rates else None
-        slowest = min(rates, key=lambda rate: rate.realtime)
-        return replace(slowest, realtime=1 / sum(1 / rate.realtime for rate in rates))
+        out = []
+        for unit in ("core", "gpu"):
+            mine = [rate for rate in rates if rate.unit == unit]
+            if mine:
+                slowest = min(mine, key=lambda rate: rate.realtime)
+                out.append(replace(slowest, realtime=1 / sum(1 / rate.realtime for rate in mine)))
+        return tuple(out)
 
     def identity(self) -> dict[str, Any]:
         """Everything but the inputs that decides the stage's output."""
@@ -116,7 +127,7 @@ class Stage:
             "stage": self.name,
             "version": self.version,
             "config": self.keyed(),
-            "revisions": [engine.revision() for engine in self.engines],
+            "revisions": list(self.revisions),
         }
 
     @property
@@ -143,6 +154,10 @@ class EngineStage(Stage):
     @property
     def engines(self) -> tuple[EngineConfig, ...]:
         return (self.engine,)
+
+    @property
+    def batch_rows(self) -> int:
+        return self.engine.batch_rows
 
 
 def identity_digest(stage: Stage) -> bytes:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
 
+from manifests.labels import CUES
 from pipeline.hygiene.shingles import words
 from pipeline.thresholds import held_out
 from pipeline.verdict import KEPT, REJECTED, Rules, comparable, requested
@@ -106,9 +108,23 @@ def _hash(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
+def summary_columns(rules: Rules) -> tuple[str, ...]:
+    """Columns that `Summary.add` reads: fewer than a verdict is made of."""
+    heard = [f"annotate.heard_{slot}{tail}" for slot in rules.slots for tail in ("", "_p")]
+    plan = ("source", "split", "task", "num_turns", "round", "cues", "language", "query_language", *CUES)
+    texts = ("script.query_text", "script.reply_text")
+    return (*(f"plan.{name}" for name in plan), *dict.fromkeys(limit[1] for limit in rules.limits), *texts, *heard)
+
+
 def label_of(row: Mapping[str, Any]) -> str:
     """The label that a dialogue counts for in its task, from its first row's plan."""
     return "+".join(row[f"plan.{family}"] for family in row["plan.cues"]) or "neutral"
+
+
+@lru_cache(maxsize=4096)
+def _name(*parts: str) -> str:
+    """The name of a counter; there are few, and every dialogue raises a dozen."""
+    return json.dumps(parts)
 
 
 def tally(
@@ -116,30 +132,30 @@ def tally(
 ) -> Iterator[str]:
     """Names of the counters that one dialogue raises: JSON lists, so that any label is safe in them."""
     first = turns[0]
-    yield json.dumps(["verdict", verdict])
-    yield json.dumps(["task", first["plan.task"], label_of(first), verdict])
-    yield json.dumps(["split", first["plan.split"], verdict])
-    yield json.dumps(["source", first["plan.source"], verdict])
+    yield _name("verdict", verdict)
+    yield _name("task", first["plan.task"], label_of(first), verdict)
+    yield _name("split", first["plan.split"], verdict)
+    yield _name("source", first["plan.source"], verdict)
     names = sorted({reason.split(" ", 1)[0] for reason in reasons})
-    yield from (json.dumps(["reason", name]) for name in names)
+    yield from (_name("reason", name) for name in names)
     if error:
-        yield json.dumps(["error", error])
+        yield _name("error", error)
         return
     near = verdict == REJECTED and "near_duplicate" in names
     if near or verdict == KEPT:
-        yield json.dumps(["good", first["plan.language"], "near" if near else "other"])
+        yield _name("good", first["plan.language"], "near" if near else "other")
     # Agreement of the rows that the thresholds were chosen on flatters them; that of the rest does not.
     chosen_on = first["plan.round"] == 0 and held_out(first["id"], rules.calibration_share)
     for row in turns:
         for name, column, *_ in rules.limits:
             if row[column] is None:
-                yield json.dumps(["unmeasured", name])
+                yield _name("unmeasured", name)
         for slot in rules.slots:
-            yield json.dumps(["heard", slot, requested(row, slot), row[f"annotate.heard_{slot}"]])
+            yield _name("heard", slot, requested(row, slot), row[f"annotate.heard_{slot}"])
         for slot in rules.judged:
             heard = row[f"annotate.heard_{slot}"]
             if comparable(row, slot, rules.config.agree_real) and row[f"annotate.heard_{slot}_p"] >= rules.least(
                 slot, heard
             ):
                 agrees = "agree" if heard == requested(row, slot) else "disagree"
-                yield json.dumps(["agreement", slot, heard, "chosen_on" if chosen_on else "rest", agrees])
+                yield _name("agreement", slot, heard, "chosen_on" if chosen_on else "rest", agrees)

@@ -214,8 +214,10 @@ def calibrate(histogram: Histogram, dag: Dag) -> Thresholds:
 
 
 def _engines(dag: Dag, slots: Iterable[str]) -> dict[str, dict[str, Any]]:
-    engines: dict[str, Any] = dict(dag.by_name["annotate"].annotators)  # type: ignore[attr-defined]
-    return {slot: {"config": engines[slot].keyed(), "revision": engines[slot].revision()} for slot in slots}
+    stage: Any = dag.by_name["annotate"]
+    revisions = dict(zip((slot for slot, _ in stage.annotators), stage.revisions, strict=True))
+    engines = dict(stage.annotators)
+    return {slot: {"config": engines[slot].keyed(), "revision": revisions[slot]} for slot in slots}
 
 
 def choose(counts: np.ndarray, config: SelectConfig, default: float | None, floor: float) -> Choice:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from manifests.labels import CUES, NONE, family_of
-from manifests.run import SelectConfig
+from manifests.run import SelectConfig, Vote
 from manifests.withdrawn import NOBODY, SPEAKER_COLUMNS, Withdrawn, reason_on
 from pipeline.hygiene import COLUMNS, dialogue_reasons, turn_reasons
 from pipeline.real import SOURCE
@@ -110,16 +110,12 @@ def comparable(row: Mapping[str, Any], slot: str, real: bool = False) -> bool:
     return family == "event" or requested(row, slot) != NONE
 
 
-def judge(
-    turns: Sequence[Mapping[str, Any]], error: str, rules: Rules, duplicates: Sequence[str] = ()
-) -> tuple[str, list[str]]:
-    """Judge a dialogue by its turns, in order.
+def judge(turns: Sequence[Mapping[str, Any]], error: str, rules: Rules) -> tuple[str, list[str]]:
+    """Judge a dialogue by its turns, in order, and by nothing else: duplicates are told by `settle`.
 
     Args:
         turns: Rows with `judged_columns`.
         error: The stage and exception type that failed one of its rows, or "".
-        duplicates: Why it is a duplicate of another dialogue (`pipeline/duplicates.py`); of a dialogue that nothing
-            else rejects.
 
     Returns:
         The verdict, and for a rejected dialogue every threshold that it missed, as `name value limit`; the
@@ -133,8 +129,12 @@ def judge(
         for reason in (*_misses(row, rules), *_disagreements(row, rules), *turn_reasons(row, rules.config.text)):
             reasons.append(reason if number == 0 else f"{reason} (turn {number})")
     reasons += dialogue_reasons(turns, rules.config.text)
-    reasons += duplicates
     return (REJECTED if reasons else KEPT), reasons
+
+
+def settle(verdict: str, reasons: Sequence[str], duplicates: Sequence[str]) -> tuple[str, list[str]]:
+    """A verdict of `judge`, and why the dialogue is a duplicate of another (`pipeline/duplicates.py`), if it is."""
+    return (REJECTED, [*reasons, *duplicates]) if duplicates else (verdict, list(reasons))
 
 
 def _misses(row: Mapping[str, Any], rules: Rules) -> Iterator[str]:
@@ -151,12 +151,27 @@ def _misses(row: Mapping[str, Any], rules: Rules) -> Iterator[str]:
             yield f"{name} {value:{shown}} not in {limit[0]:g}..{limit[1]:g}"
 
 
+def carried(vote: Vote, votes: int, annotators: int) -> bool:
+    """Whether a label is taken as heard, where that many of the family's annotators heard it."""
+    return {"all": votes == annotators, "majority": 2 * votes > annotators, "any": votes > 0}[vote]
+
+
 def _disagreements(row: Mapping[str, Any], rules: Rules) -> Iterator[str]:
+    """Why each annotator that votes against the requested label does, of the families where the vote is lost."""
+    against: dict[str, list[str]] = {}
     for slot in rules.judged:
-        if not comparable(row, slot, rules.config.agree_real):
-            continue
-        asked, heard, sure = requested(row, slot), row[f"annotate.heard_{slot}"], row[f"annotate.heard_{slot}_p"]
-        if heard != asked:
-            yield f"{slot}_disagrees heard {heard}, asked {asked}"
-        elif not sure >= rules.least(slot, asked):
-            yield f"{slot}_unsure {sure:.3f} < {rules.least(slot, asked):g}"
+        if comparable(row, slot, rules.config.agree_real):
+            against.setdefault(family_of(slot), []).append(_objection(row, slot, rules))
+    for family, objections in against.items():
+        if not carried(rules.config.vote.get(family, "all"), objections.count(""), len(objections)):
+            yield from filter(None, objections)
+
+
+def _objection(row: Mapping[str, Any], slot: str, rules: Rules) -> str:
+    """Why an annotator did not hear what was asked for; empty where it did."""
+    asked, heard, sure = requested(row, slot), row[f"annotate.heard_{slot}"], row[f"annotate.heard_{slot}_p"]
+    if heard != asked:
+        return f"{slot}_disagrees heard {heard}, asked {asked}"
+    if not sure >= rules.least(slot, asked):
+        return f"{slot}_unsure {sure:.3f} < {rules.least(slot, asked):g}"
+    return ""

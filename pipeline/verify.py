@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,15 @@ from manifests.ledger import CellRecord, Ledger
 from manifests.run import load_run
 from manifests.withdrawn import read_withdrawn
 from pipeline.dag import build_dag
-from pipeline.duplicates import Duplicates
+from pipeline.duplicates import find_duplicates
 from pipeline.grid import Grid
-from pipeline.join import by_dialogue, join_rows
-from pipeline.select import damaged_file, load_statistics, select_key, verdicts
+from pipeline.join import by_dialogue
+from pipeline.select import damaged_file, judge_part, load_statistics, select_key, settle_part, verdicts
 from pipeline.shards import describe, lay_out, layout_key, shard_samples
 from pipeline.summary import Summary
 from pipeline.thresholds import report, rules_of, thresholds_of
 from pipeline.topup import with_topup
-from pipeline.verdict import KEPT, Rules, judge, judged_columns
+from pipeline.verdict import KEPT, Rules
 from pipeline.verify_shards import Finding, tar_samples, verify_shards
 
 
@@ -190,8 +191,11 @@ def _check_verdicts(
     thresholds = thresholds_of(grid.dag, grid.ledger, grid.all_cells.values())
     rules = rules_of(grid.dag.manifest, thresholds, read_withdrawn(grid.ledger.run))
     summary = Summary()
-    with Duplicates(grid.ledger, grid.all_cells, rules) as duplicates:
-        kept, findings = _judge_again(grid, select, ids, rules, duplicates, summary)
+    with tempfile.TemporaryDirectory(prefix="echat-verify-") as work:
+        for part in ids:
+            judge_part((part, list(grid.cells(part).values())), str(grid.ledger.run), work, rules)
+        find_duplicates(Path(work), ids, rules)
+        kept, findings = _judge_again(grid, select, ids, rules, Path(work), summary)
     frozen = grid.dag.manifest.select.thresholds is not None
     notes = {"thresholds.json": thresholds.to_json(), "thresholds.md": report(thresholds, frozen).encode()}
     for name, content in notes.items():
@@ -211,12 +215,7 @@ def _check_verdicts(
 
 
 def _judge_again(
-    grid: Grid,
-    select: Path,
-    ids: Mapping[int, list[tuple[str, int]]],
-    rules: Rules,
-    duplicates: Duplicates,
-    summary: Summary,
+    grid: Grid, select: Path, ids: Mapping[int, list[tuple[str, int]]], rules: Rules, work: Path, summary: Summary
 ) -> tuple[dict[str, str], list[Finding]]:
     """Compare every verdict with what the cells say, and count them; kept ids with their split."""
     kept: dict[str, str] = {}
@@ -228,14 +227,12 @@ def _judge_again(
         except (OSError, ValueError) as error:
             findings.append(Finding(file, "", f"cannot be read ({error}): delete its folder and run build again"))
             continue
-        dialogues = by_dialogue(*join_rows(grid.ledger, list(grid.cells(part).values()), judged_columns(rules)))
-        if list(table) != [turns[0]["id"] for turns, _ in dialogues]:
+        dialogues = list(settle_part((part, list(grid.cells(part).values())), grid.ledger.run, work, rules))
+        if list(table) != [turns[0]["id"] for turns, *_ in dialogues]:
             findings.append(Finding(file, "", "the dialogues are not those of the plan"))
             continue
-        copies = duplicates.of(part)
-        for turns, error in dialogues:
+        for turns, error, verdict, reasons in dialogues:
             row = table[turns[0]["id"]]
-            verdict, reasons = judge(turns, error, rules, copies.get(row["id"], ()))
             if (row["verdict"], row["reasons"], row["error"]) != (verdict, reasons, error):
                 said = f"is {row['verdict']}, and its cells say {verdict}: {_ANEW}"
                 findings.append(Finding(file, row["id"], said))

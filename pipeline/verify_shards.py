@@ -14,6 +14,7 @@ import numpy as np
 from manifests.files import read_checksums, sha256
 from manifests.sound import read_tokens
 from pipeline.audio import decode_flac
+from pipeline.tar import index_tar
 
 MAX_MEMBER_BYTES = 1 << 28
 MAX_MEMBERS = 1 << 10  # of one dialogue
@@ -88,8 +89,6 @@ def verify_shards(folder: Path, deep: bool, kept: dict[str, str] | None = None) 
 def _check_shard(
     path: Path, shard: dict[str, Any], deep: bool, seen: dict[str, str], homes: dict[tuple[str, str], str]
 ) -> Iterator[Finding]:
-    from pipeline.shards import index_tar
-
     rows = 0
     if (path.stat().st_size, sha256(path)) != (shard["size"], shard["sha256"]):
         yield Finding(str(path), "", "is not of the size or sha256 that dataset.json says")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -80,6 +81,15 @@ class Speaker(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchSpeaker(Protocol):
+    """A speaker that gains from speaking several utterances at once."""
+
+    def speak_all(self, utterances: Sequence[Utterance]) -> list[Speech | Exception]:
+        """Speak `batch_rows` utterances at most; in order, each as `speak` would, or why it cannot be spoken."""
+        ...
+
+
 class SpeakerConfig(EngineConfig):
     """Config of a speaker; adds what it can render.
 
@@ -121,6 +131,11 @@ class SpeakerConfig(EngineConfig):
         """Name of the voice table in `manifests/voices/` that lists this engine's voices."""
         raise NotImplementedError
 
+    @property
+    def voice_table(self) -> Path | None:
+        """A voice table of its own that does not ship, or None."""
+        return None
+
     def open(self) -> Speaker:
         raise NotImplementedError
 
@@ -137,6 +152,15 @@ class SpeechCodec(Protocol):
 
     def decode(self, tokens: np.ndarray) -> Speech:
         """A waveform of num_tokens / token_rate seconds; a sketch of the sound, not its equal."""
+        ...
+
+
+@runtime_checkable
+class BatchCodec(Protocol):
+    """A codec that gains from encoding several waveforms at once."""
+
+    def encode_all(self, clips: Sequence[tuple[np.ndarray, int]]) -> list[np.ndarray | Exception]:
+        """Tokens of each (samples, sample_rate), in order, each as `encode` would give, or why there are none."""
         ...
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from engine_cases import engines, unexercised  # noqa: F401  (a fixture)
 
 ROOT = Path(__file__).parent.parent
 SUPPORT = ROOT / "tests" / "support"
@@ -66,10 +67,10 @@ def calls(folder: Path) -> list[str]:
         return []
 
 
-def echat(*args: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+def echat(*args: object, timeout: float = 300, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     """Run the command as a user does."""
     command = [ECHAT, *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **kwargs)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, **kwargs)
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -83,6 +84,8 @@ def tree(folder: Path) -> dict[str, str]:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     llm = "" if os.environ.get("ECHAT_TEST_LLM") else " a real language model behind a server (make test-llm),"
+    left_out = unexercised()
+    llm += f" {', '.join(left_out)} (make test-engines)," if left_out else ""
     terminalreporter.write_line(
         f"not exercised here:{llm} GPUs, Ray on several machines, Beam runners other than the in-process one,"
         " weights from a model hub"

@@ -51,8 +51,11 @@ def length(said: Said, config: TextConfig) -> Iterator[str]:
 
 def speakable(said: Said, config: TextConfig) -> Iterator[str]:
     """Few characters that no voice speaks: symbols, emoji, marks stacked upon each other."""
-    visible = [char for char in said.text if not char.isspace()]
-    bad = sum(_unspeakable(char, before) for char, before in zip(visible, ["", *visible], strict=False))
+    visible = "".join(said.text.split())
+    if said.text.isascii():  # which is quicker to look through, and has no marks
+        bad = len(_ASCII_UNSPEAKABLE.findall(visible))
+    else:
+        bad = sum(_unspeakable(char, before) for char, before in zip(visible, ["", *visible], strict=False))
     if visible and bad / len(visible) > config.unspeakable_max:
         yield f"{bad / len(visible):.3f} > {config.unspeakable_max:g}"
     if _MOJIBAKE.search(said.text):
@@ -66,8 +69,14 @@ def _unspeakable(char: str, before: str) -> bool:
     return not (kind[0] == "L" or kind == "Nd" or char in _PUNCTUATION)
 
 
+_ODD = "".join(char for char in map(chr, range(128)) if _unspeakable(char, ""))
+_ASCII_UNSPEAKABLE = re.compile(f"[{re.escape(_ODD)}]")
+
+
 def controls(said: Said, config: TextConfig) -> Iterator[str]:
     """No control, invisible or direction characters: what a reader does not see, a voice or a model may."""
+    if said.text.isascii() and said.text.isprintable():
+        return
     found = sorted({char for char in said.text if char == "\ufffd" or unicodedata.category(char) in _CONTROL})
     if found:
         yield " ".join(f"U+{ord(char):04X}" for char in found[:3])

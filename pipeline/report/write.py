@@ -225,7 +225,7 @@ def _render(
 ) -> bytes:
     manifest = grid.dag.manifest
     names = ("verdict", "task", "label", "split", "source")
-    engines = ", ".join(dict.fromkeys(e.revision() for stage in grid.dag.stages for e in stage.engines))
+    engines = ", ".join(dict.fromkeys(name for stage in grid.dag.stages for name in stage.revisions))
     return render(
         "page.html.j2",
         ("page.js", "sound.js"),

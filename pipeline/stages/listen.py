@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from annotators.base import AnnotatorConfig, RaterConfig, RecognizerConfig
+from annotators.base import AnnotatorConfig, BatchRecognizer, RaterConfig, RecognizerConfig, Spoken, Transcript
 from annotators.clip import Clip, Reference
 from manifests import schema
 from manifests.engine import EngineConfig
@@ -28,7 +28,7 @@ class Transcribe(EngineStage):
     engine: RecognizerConfig
 
     name = "transcribe"
-    version = 5
+    version = 6
     reads = (
         "script.query_spoken",
         "speak_query.audio",
@@ -41,6 +41,10 @@ class Transcribe(EngineStage):
     )
     writes = schema.TRANSCRIPT
 
+    @property
+    def batch_rows(self) -> int:
+        return self.engine.batch_rows
+
     def keyed(self) -> dict[str, Any]:
         return {**super().keyed(), "spoken": SPOKEN}
 
@@ -48,34 +52,61 @@ class Transcribe(EngineStage):
         return TranscribeWorker(self)
 
 
-class TranscribeWorker(RowWorker):
-    """Recognises both utterances of a row."""
+class TranscribeWorker:
+    """Recognises both utterances of each row, those of several rows at once where the recognizer gains from it."""
 
     def __init__(self, stage: Transcribe) -> None:
         self.recognizer = stage.engine.open()
         self.languages = stage.engine.languages
 
-    def make(self, row: Row) -> dict[str, Any]:
-        """Transcript and error rates of one row."""
-        out: dict[str, Any] = {}
-        for role in ROLES:
-            language = row["plan.query_language" if role == "query" else "plan.language"]
-            if role == "query" and language not in self.languages:
-                # A recording may be in a language that the recognizer does not know; replies never are.
-                out |= dict.fromkeys(("query_transcript", "query_wer", "query_cer", "query_mismatch", "query_oov"))
-                continue
-            samples, rate = decode_flac(row[f"speak_{role}.audio"])
-            if role == "query":
-                samples = without(samples, rate, row["speak_query.event_start"], row["speak_query.event_end"])
-            heard = self.recognizer.transcribe(samples, rate, row[f"script.{role}_spoken"], language)
-            out |= {
-                f"{role}_transcript": heard.text,
-                f"{role}_wer": heard.wer,
-                f"{role}_cer": heard.cer,
-                f"{role}_oov": heard.oov,
-                f"{role}_mismatch": None if math.isnan(heard.mismatch) else heard.mismatch,
-            }
-        return out
+    def process(self, rows: Sequence[Row]) -> list[dict[str, Any] | Exception]:
+        """Transcripts and error rates; see `Worker.process`."""
+        asked = [(place, role) for place, row in enumerate(rows) for role in ROLES if self._knows(row, role)]
+        spoken = [_spoken(rows[place], role) for place, role in asked]
+        heard = dict(zip(asked, self._hear(spoken), strict=True))
+        return [_transcripts([heard.get((place, role)) for role in ROLES]) for place in range(len(rows))]
+
+    def _knows(self, row: Row, role: str) -> bool:
+        # A recording may be in a language that the recognizer does not know; replies never are.
+        return role == "reply" or _language(row, role) in self.languages
+
+    def _hear(self, spoken: Sequence[Spoken]) -> list[Transcript | Exception]:
+        if isinstance(self.recognizer, BatchRecognizer):
+            return self.recognizer.transcribe_batch(spoken)
+        hear = self.recognizer.transcribe
+        return [hear(one.samples, one.sample_rate, one.reference, one.language) for one in spoken]
+
+
+def _language(row: Row, role: str) -> str:
+    return row["plan.query_language" if role == "query" else "plan.language"]
+
+
+def _spoken(row: Row, role: str) -> Spoken:
+    samples, rate = decode_flac(row[f"speak_{role}.audio"])
+    if role == "query":
+        samples = without(samples, rate, row["speak_query.event_start"], row["speak_query.event_end"])
+    return Spoken(samples, rate, row[f"script.{role}_spoken"], _language(row, role))
+
+
+def _transcripts(heard: Sequence[Transcript | Exception | None]) -> dict[str, Any] | Exception:
+    """The columns of a row from what was heard in its query and reply; None where nobody listened."""
+    out: dict[str, Any] = {}
+    for role, one in zip(ROLES, heard, strict=True):
+        if isinstance(one, Exception):
+            return one
+        if one is None:
+            out |= dict.fromkeys(name for name in schema.TRANSCRIPT.names if name.startswith(role))
+            continue
+        words = None if one.words is None else json.dumps([asdict(word) for word in one.words], ensure_ascii=False)
+        out |= {
+            f"{role}_transcript": one.text,
+            f"{role}_wer": one.wer,
+            f"{role}_cer": one.cer,
+            f"{role}_oov": one.oov,
+            f"{role}_mismatch": None if math.isnan(one.mismatch) else one.mismatch,
+            f"{role}_words": words,
+        }
+    return out
 
 
 @dataclass(frozen=True)
@@ -103,7 +134,8 @@ class Annotate(Stage):
 
     @property
     def writes(self) -> pa.Schema:  # type: ignore[override]
-        return schema.annotation(tuple(slot for slot, _ in self.annotators))
+        embedded = [slot for slot, engine in self.annotators if engine.keeps_embedding]
+        return schema.annotation(tuple(slot for slot, _ in self.annotators), embedded)
 
     @property
     def engines(self) -> tuple[EngineConfig, ...]:
@@ -120,7 +152,7 @@ class AnnotateWorker(RowWorker):
     """Asks every annotator about each query."""
 
     def __init__(self, stage: Annotate) -> None:
-        self.annotators = [(slot, engine.family, engine.open()) for slot, engine in stage.annotators]
+        self.annotators = [(slot, engine, engine.open()) for slot, engine in stage.annotators]
 
     def make(self, row: Row) -> dict[str, Any]:
         """Labels heard in one query. Only the annotators of events hear the event; the others hear the words."""
@@ -128,14 +160,16 @@ class AnnotateWorker(RowWorker):
         start, end = row["speak_query.event_start"], row["speak_query.event_end"]
         words = whole.without(start, end) if end > start else whole
         out: dict[str, Any] = {}
-        for slot, family, annotator in self.annotators:
-            label = annotator.annotate(whole if family == "event" else words)
+        for slot, engine, annotator in self.annotators:
+            label = annotator.annotate(whole if engine.family == "event" else words)
             out |= {
                 f"heard_{slot}": label.value,
                 f"heard_{slot}_p": max(label.probabilities.values()),
                 f"heard_{slot}_probabilities": json.dumps(label.probabilities, sort_keys=True),
                 f"heard_{slot}_evidence": json.dumps(_finite(label.evidence), sort_keys=True),
             }
+            if engine.keeps_embedding:
+                out[f"heard_{slot}_embedding"] = None if label.embedding is None else label.embedding.tolist()
         return out
 
 

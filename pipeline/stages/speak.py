@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ import pyarrow as pa
 from manifests import schema
 from manifests.errors import UserError
 from manifests.ids import seed_of
-from pipeline.audio import audio_hash, encode_flac, flac_info
+from pipeline.audio import audio_hash, encode_hashed, flac_info
 from pipeline.real import SOURCE, corpus_of
-from pipeline.stage import EngineStage, Row, RowWorker
-from synthesis.base import EventSpan, Speaker, SpeakerConfig, Utterance
+from pipeline.stage import EngineStage, Row
+from synthesis.base import BatchSpeaker, EventSpan, Speaker, SpeakerConfig, Speech, Utterance
 
 REPLY_STYLES: dict[str, tuple[str, float]] = {
     "cheerful": ("happy", 0.5), "sorry": ("sad", 0.3), "happy": ("happy", 0.8), "angry": ("angry", 0.5),
@@ -100,27 +101,44 @@ class SpeakReply(_Speak):
         return {**super().keyed(), "styles": {name: list(style) for name, style in REPLY_STYLES.items()}}
 
 
-class SpeakWorker(RowWorker):
-    """Speaks and encodes."""
+class SpeakWorker:
+    """Speaks and encodes, row by row or as many at once as the speaker likes."""
 
     def __init__(self, stage: _Speak, speaker: Speaker) -> None:
         self.stage = stage
         self.speaker = speaker
 
+    def process(self, rows: Sequence[Row]) -> list[dict[str, Any] | Exception]:
+        """See `Worker.process`."""
+        if not isinstance(self.speaker, BatchSpeaker) or len(rows) == 1:
+            return [self.make(row) for row in rows]
+        spoken = [row for row in rows if not self._is_recorded(row)]
+        speeches = iter(self.speaker.speak_all([self.stage.utterance(row) for row in spoken]))
+        return [self.make(row) if self._is_recorded(row) else self._columns(next(speeches)) for row in rows]
+
     def make(self, row: Row) -> dict[str, Any]:
         """One row's waveform."""
-        if isinstance(self.stage, SpeakQuery) and row["plan.source"] == SOURCE:
+        if self._is_recorded(row):
+            assert isinstance(self.stage, SpeakQuery)
             return recorded(row, dict(self.stage.corpora))
-        speech = self.speaker.speak(self.stage.utterance(row))
+        return self._encoded(self.speaker.speak(self.stage.utterance(row)))
+
+    def _is_recorded(self, row: Row) -> bool:
+        return isinstance(self.stage, SpeakQuery) and row["plan.source"] == SOURCE
+
+    def _columns(self, speech: Speech | Exception) -> dict[str, Any] | Exception:
+        return speech if isinstance(speech, Exception) else self._encoded(speech)
+
+    def _encoded(self, speech: Speech) -> dict[str, Any]:
         if speech.sample_rate != self.stage.engine.sample_rate_hz:
             said = f"{speech.sample_rate} Hz where it declares {self.stage.engine.sample_rate_hz} Hz"
             raise ValueError(f"the engine spoke at {said}")
-        audio = encode_flac(speech.samples, speech.sample_rate)
+        audio, digest = encode_hashed(speech.samples, speech.sample_rate)
         out = {
             "audio": audio,
             "sample_rate": speech.sample_rate,
             "seconds": len(speech.samples) / speech.sample_rate,
-            "audio_sha256": audio_hash(audio),
+            "audio_sha256": digest,
         }
         return out | (_event(speech.event) if "event_start" in self.stage.writes.names else {})
 

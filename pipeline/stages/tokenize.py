@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from manifests import schema
 from pipeline.audio import decode_flac
-from pipeline.stage import EngineStage, Row, RowWorker
-from synthesis.base import CodecConfig
+from pipeline.stage import EngineStage, Row
+from synthesis.base import BatchCodec, CodecConfig
 
 
 @dataclass(frozen=True)
@@ -26,15 +29,22 @@ class Tokenize(EngineStage):
         return TokenizeWorker(self)
 
 
-class TokenizeWorker(RowWorker):
-    """Encodes row by row."""
+class TokenizeWorker:
+    """Encodes row by row, or as many at once as the codec likes."""
 
     def __init__(self, stage: Tokenize) -> None:
         self.codec = stage.engine.open()
 
-    def make(self, row: Row) -> dict[str, Any]:
-        """Tokens of one reply."""
-        tokens = self.codec.encode(*decode_flac(row["speak_reply.audio"]))
+    def process(self, rows: Sequence[Row]) -> list[dict[str, Any] | Exception]:
+        """See `Worker.process`."""
+        clips = [decode_flac(row["speak_reply.audio"]) for row in rows]
+        if isinstance(self.codec, BatchCodec):
+            found = self.codec.encode_all(clips)
+        else:
+            found = [self.codec.encode(*clip) for clip in clips]
+        return [tokens if isinstance(tokens, Exception) else self._columns(tokens) for tokens in found]
+
+    def _columns(self, tokens: np.ndarray) -> dict[str, Any]:
         return {
             "reply_tokens": [int(token) for token in tokens],
             "token_rate": self.codec.token_rate,

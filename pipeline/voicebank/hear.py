@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -143,11 +143,15 @@ class Hearing:
     @cached_property
     def transcript(self) -> Transcript:
         said = self._entry.text, self._entry.language
-        return self._recall("recognizer", Transcript, lambda engine: engine.transcribe(*self._samples, *said), *said)
+
+        def hear(engine: Any) -> Transcript:
+            return replace(engine.transcribe(*self._samples, *said), words=None)  # their times are not read here
+
+        return self._recall("recognizer", Transcript, hear, *said)
 
     @cached_property
     def speakers(self) -> Label:
-        return self._recall("speakers", Label, lambda engine: engine.annotate(self._clip), self._reference)
+        return self._recall("speakers", Label, self._annotated, self._reference)
 
     def label(self, slot: str) -> Label:
         """What an annotator that confirms labels answers."""
@@ -155,9 +159,11 @@ class Hearing:
             if slot in self._anew:
                 self._labels[slot] = self._anew[slot].annotate(self._clip)
             else:
-                ask = self._panel.opened[slot].annotate
-                self._labels[slot] = self._recall(slot, Label, lambda _: ask(self._clip), self._reference)
+                self._labels[slot] = self._recall(slot, Label, self._annotated, self._reference)
         return self._labels[slot]
+
+    def _annotated(self, engine: Annotator) -> Label:
+        return replace(engine.annotate(self._clip), embedding=None)  # a vector is no JSON, and nothing here reads it
 
     @property
     def _reference(self) -> str:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 def manifest(**changes: Any) -> dict[str, Any]:
     stage = {
         "name": "understanding", "steps": 60, "tasks": {"understand": 1}, "wanted": ["emotion"], "warmup": 10,
-        "augment": False,
+        "augment": "none",
     }  # fmt: skip
     return {
         "name": "noise", "baseline": "clean", "seeds": 3, "workers": {"address": "inline"},

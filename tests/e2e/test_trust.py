@@ -45,7 +45,7 @@ def rewrite(shard: Path, change) -> None:
         for member, data in members:
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
-    from pipeline.shards import index_tar
+    from pipeline.tar import index_tar
 
     shard.with_name(shard.name + ".idx").write_text(index_tar(shard))
     seal(shard.parent)

@@ -325,3 +325,11 @@ def test_a_manifest_cannot_be_changed(tmp_path: Path) -> None:
     manifest = load_run(written(tmp_path))
     with pytest.raises(ValueError, match="frozen"):
         manifest.seed = 2
+
+
+def test_an_annotator_may_be_named_alone(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    annotate = {"emotion": ["emotion2vec", {"engine": "cues"}], "age": "voice"}
+    file.write_text(yaml.safe_dump({**BASE, "annotate": annotate, "select": {}}))
+    found = load_run(file).annotate
+    assert found == {"emotion": ({"engine": "emotion2vec"}, {"engine": "cues"}), "age": ({"engine": "voice"},)}

@@ -94,16 +94,10 @@ def test_an_item_that_one_task_cannot_use_takes_another_and_one_that_none_can_is
     assert batch.num_sequences == 1 and batch.skipped == ("mute: tts has no reply tokens",)
 
 
-def test_masks_hide_parts_and_keep_the_rest() -> None:
-    from model.audio import augment, masked
-
-    mel = torch.randn(300, 80)
-    hidden = masked(mel, np.random.default_rng(0))
-    changed = (hidden != mel).float().mean()
-    assert 0 < changed < 0.8 and hidden.shape == mel.shape
-    assert torch.equal(augment(mel, np.random.default_rng(1)), augment(mel, np.random.default_rng(1)))
-    for frames in range(1, 40):
-        assert augment(mel[:frames], np.random.default_rng(frames)).shape == (frames, 80)
+def test_a_loader_changes_recordings_as_it_is_told() -> None:
+    made = {how: loader(augment=how).make(0, 0).mel_ATM for how in ("none", "light", "release")}
+    assert made["none"].shape == made["light"].shape
+    assert not torch.equal(made["none"], made["light"]) and not torch.equal(made["light"], made["release"])
 
 
 def test_a_loader_travels_to_other_processes() -> None:

@@ -141,7 +141,7 @@ def test_another_manifest_in_the_same_folder_is_refused(train: Callable[..., Tra
 
 def test_accumulated_batches_equal_one_batch(train: Callable[..., Trainer], tmp_path: Path) -> None:
     """The mean is over all targets of a step, however they are cut."""
-    stages = [{"name": "one", "steps": 1, "tasks": {"s2s": 1}, "warmup": 1, "augment": False}]
+    stages = [{"name": "one", "steps": 1, "tasks": {"s2s": 1}, "warmup": 1, "augment": "none"}]
     options = {"stages": stages, "model": {}, "samples": 8}
     train("one", batch={"tokens": 100_000, "window": 8}, **options)
     eight = train("eight", batch={"tokens": 1, "window": 8, "accumulate": 8}, **options)
@@ -160,7 +160,7 @@ def test_a_loss_that_is_no_number_stops_and_names_the_batch(train: Callable[...,
 
 @pytest.mark.slow
 def test_sixteen_dialogues_are_learnt_by_heart(train: Callable[..., Trainer], tmp_path: Path) -> None:
-    stages = [{"name": "all", "steps": 400, "tasks": {"think": 1}, "warmup": 20, "lr": 6e-3, "augment": False}]
+    stages = [{"name": "all", "steps": 400, "tasks": {"think": 1}, "warmup": 20, "lr": 6e-3, "augment": "none"}]
     quiet = {"batch": {"tokens": 4000}, "validate_every": 100, "checkpoint": {"every": 1000}}
     trainer = train("run", 16, stages=stages, model={}, **quiet)
     losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / METRICS).read_text().splitlines()]
@@ -277,7 +277,7 @@ def _distributed(rank: int, port: int, out: str, kind: str) -> None:
 
 
 def _joint(kind: str, accumulate: int = 1) -> TrainManifest:
-    stage = {"name": "one", "steps": 4, "tasks": {"s2s": 1, "understand": 1}, "warmup": 2, "augment": False}
+    stage = {"name": "one", "steps": 4, "tasks": {"s2s": 1, "understand": 1}, "warmup": 2, "augment": "none"}
     batch = {"tokens": 700, "window": 8, "accumulate": accumulate}
     # With a large eps an update is in proportion to the gradient, also where that is almost zero.
     return recipe(stages=[stage], workers={"count": 2, "kind": kind}, optimizer={"eps": 0.1}, batch=batch, model={})

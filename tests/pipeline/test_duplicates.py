@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from manifests.run import SelectConfig
 from manifests.textconfig import TextConfig
-from pipeline.duplicates import PRIORITY, STEPS, Item, grouped, items_of, reasons_of
-from pipeline.duplicates import _sorted as sorted_on_disk
+from pipeline.duplicates import PRIORITY, Compared, compare, find_duplicates, read_duplicates, reasons_of
 from pipeline.hygiene.shingles import bands, jaccard, shingles
 from pipeline.verdict import Rules
 
@@ -46,21 +45,12 @@ def dialogue(name: str, query: str = QUERY, reply: str = REPLY, split: str = "tr
 
 
 def found(dialogues: Iterable[Rows], rules: Rules = RULES, parts: int = 1) -> dict[str, list[str]]:
-    """Reasons by dialogue, by grouping in memory."""
-    items: list[Item] = [
-        item for turns in dialogues for item in items_of(turns, int(turns[0]["id"], 36) % parts, rules)
-    ]
-    for _, step in STEPS:
-        items = [item for key, values in groups(items) for item in step(key, values, rules)]
-    out: dict[str, list[str]] = {}
-    for _, values in groups(items):
-        out |= reasons_of(values, rules)
-    return out
-
-
-def groups(items: Iterable[Item]) -> list[tuple[bytes, list[Any]]]:
-    ordered = sorted(items, key=lambda item: item[0])
-    return [(key, [value for _, value in group]) for key, group in groupby(ordered, lambda item: item[0])]
+    """Reasons by dialogue, in the order of their ids."""
+    compared = Compared()
+    for turns in dialogues:
+        compared.add(turns, int(turns[0]["id"], 36) % parts, rules)
+    told = reasons_of(compare(*compared.tables(), rules), rules)
+    return dict(sorted((name, why) for reasons in told.values() for name, why in reasons.items()))
 
 
 def test_the_later_by_id_goes_and_is_told_of_what_it_is_a_duplicate() -> None:
@@ -174,31 +164,25 @@ def test_bands_lose_no_duplicate_and_add_none(number: int, seed: int) -> None:
     assert texts == gone(made, 0.8)
 
 
-def test_neither_order_nor_parts_nor_who_groups_changes_anything(tmp_path: Any) -> None:
-    import apache_beam as beam
-
+def test_neither_order_nor_parts_nor_files_change_anything(tmp_path: Path) -> None:
     made = crowd(80, 3)
     wanted = found(made)
     assert 10 < len(wanted) < 80
     random.Random(1).shuffle(made)
     assert found(made, parts=7) == wanted
-    items = [item for turns in made for item in items_of(turns, int(turns[0]["id"], 36) % 3, RULES)]
-
-    def told(groups: Iterable[tuple[bytes, Iterable[Any]]]) -> dict[str, list[str]]:
-        return {name: why for _, values in groups for name, why in reasons_of(values, RULES).items()}
-
-    on_disk: Iterable[Item] = items[::-1]
-    for name, step in STEPS:
-        each = sorted_on_disk(on_disk, tmp_path / f"{name}.db")
-        on_disk = [item for key, values in each for item in step(key, values, RULES)]
-    assert told(sorted_on_disk(on_disk, tmp_path / "parts.db")) == wanted
-    out = tmp_path / "out"
-    with beam.Pipeline(runner="apache_beam.runners.portability.fn_api_runner.FnApiRunner") as pipeline:
-        parts = grouped(pipeline | beam.Create(items), RULES)
-        lines = parts | beam.FlatMap(lambda item: sorted(reasons_of(item[1], RULES).items())) | beam.Map(repr)
-        _ = lines | beam.io.WriteToText(str(out), num_shards=1)
-    (file,) = tmp_path.glob("out-*")
-    assert sorted(file.read_text().splitlines()) == sorted(map(repr, wanted.items()))
+    on_disk: dict[str, list[str]] = {}
+    for part in range(3):
+        compared = Compared()
+        for turns in made:
+            if int(turns[0]["id"], 36) % 3 == part:
+                compared.add(turns, part, RULES)
+        compared.write(tmp_path, part)
+    find_duplicates(tmp_path, range(3), RULES)
+    for part in range(3):
+        have = read_duplicates(tmp_path, part)
+        assert all(int(name, 36) % 3 == part for name in have)
+        on_disk |= have
+    assert on_disk == wanted
 
 
 @pytest.mark.parametrize("texts", [("", ""), ("a", "b"), ("你好", "再见")])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from manifests.labels import CUES, NONE
 from manifests.run import SelectConfig
 from manifests.textconfig import TextConfig, without_text_checks
-from pipeline.verdict import KEPT, QUARANTINED, REJECTED, Rules, judge, judged_columns
+from pipeline.verdict import KEPT, QUARANTINED, REJECTED, Rules, judge, judged_columns, settle
 
 FAMILIES = tuple(CUES)
 CONFIG = SelectConfig(
@@ -256,10 +256,49 @@ def test_what_the_words_miss_is_told_too_and_duplicates_last() -> None:
     rules = changed(text=TextConfig())
     copy = "near_duplicate 0.912 >= 0.8 of 00ff (test)"
     assert judge([GOOD], "", rules) == (KEPT, [])
-    assert judge([GOOD], "", rules, [copy]) == (REJECTED, [copy])
+    assert settle(KEPT, [], [copy]) == (REJECTED, [copy])
+    assert settle(QUARANTINED, [], []) == (QUARANTINED, [])
     bad = {**GOOD, "transcribe.query_wer": 0.3, "script.reply_text": "As an AI, I can only ask you to rest on Friday."}
     assert judge([GOOD, bad], "", rules)[1] == [
         "query_wer 0.300 > 0.25 (turn 1)",
         "reply_assistants As an AI (turn 1)",
     ]
     assert judge([GOOD], "rate:ValueError", rules, [copy]) == (QUARANTINED, [])
+
+
+THREE = ("emotion", "emotion_2", "emotion_3")
+
+
+def voted(vote: str, *heard: tuple[str, float]) -> list[str]:
+    """Why a sad query is rejected that three annotators heard so, each with its probability; a threshold is 0.6."""
+    config = CONFIG.model_copy(update={"agree": ("emotion",), "vote": {"emotion": vote}})
+    rules = Rules(config, THREE, {slot: {"sad": 0.6} for slot in THREE})
+    row = {**GOOD, "plan.emotion": "sad"}
+    for slot, (label, sure) in zip(THREE, heard, strict=True):
+        row |= {f"annotate.heard_{slot}": label, f"annotate.heard_{slot}_p": sure}
+    return judge([row], "", rules)[1]
+
+
+SAD, UNSURE, ANGRY = ("sad", 0.9), ("sad", 0.5), ("angry", 0.9)
+
+
+@pytest.mark.parametrize(
+    ("vote", "heard", "kept"),
+    [
+        ("all", (SAD, SAD, SAD), True), ("all", (SAD, SAD, ANGRY), False), ("majority", (SAD, SAD, ANGRY), True),
+        ("majority", (SAD, UNSURE, ANGRY), False), ("any", (ANGRY, UNSURE, SAD), True),
+        ("any", (ANGRY, UNSURE, ANGRY), False),
+    ],
+)  # fmt: skip
+def test_annotators_of_a_family_vote(vote: str, heard: tuple, kept: bool) -> None:
+    assert (voted(vote, *heard) == []) is kept
+
+
+def test_a_lost_vote_is_told_by_those_who_voted_against() -> None:
+    reasons = voted("majority", SAD, UNSURE, ANGRY)
+    assert reasons == ["emotion_2_unsure 0.500 < 0.6", "emotion_3_disagrees heard angry, asked sad"]
+
+
+def test_a_vote_of_a_family_that_need_not_agree_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"vote\.emotion has no effect"):
+        SelectConfig(vote={"emotion": "any"})

@@ -1,0 +1,149 @@
+"""Engines that live in another Python environment than the driver: asked there what they are and what they lack.
+
+A pool's `py_executable` names the Python of its workers. It must be of the driver's version, with this package and the
+driver's Ray. What engines name themselves there (`revision`) is kept in the run's manifest, so that the driver knows
+the keys of their cells without having what they need.
+
+    python -m pipeline.environments < question.json     what the driver runs with that Python
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from manifests.engine import EngineConfig, Problem
+from manifests.errors import UserError
+from manifests.run import RunManifest
+from manifests.workers import Pool
+from pipeline.dag import Dag, build_dag
+from pipeline.grid import pool_of
+from pipeline.stage import Stage
+
+_LONGEST_S = 300  # an environment on a network disk takes its time to import
+
+
+@dataclass(frozen=True)
+class Found:
+    """One engine of a stage, as seen by the Python that would run it.
+
+    Attributes:
+        where: Its weights, for people; empty when they are in the package.
+        python: The pool's `py_executable`; empty for the driver's own.
+    """
+
+    stage: str
+    engine: str
+    revision: str
+    licence: str
+    where: str
+    unit: str
+    problems: tuple[Problem, ...] = field(default=())
+    python: str = ""
+
+
+def look(dag: Dag, file: Path | str) -> list[Found]:
+    """Every engine of a run, each asked in the environment of its pool.
+
+    Raises:
+        UserError: An environment does not answer, or is of another Python, Ray or code.
+    """
+    seen: dict[str, list[Found]] = {}
+    for stage in _stages(dag):
+        python = pool_of(dag.manifest.workers, stage.name).py_executable
+        seen.setdefault(python, []).extend(about(stage.name, engine) for engine in stage.engines)
+    found = seen.pop("", [])
+    for python, own in seen.items():
+        found += _understood(_ask(python, dag.manifest, file, [item.stage for item in own]), python, file)
+    order = {stage.name: place for place, stage in enumerate(_stages(dag))}
+    return sorted(found, key=lambda item: order[item.stage])
+
+
+def stated(manifest: RunManifest, found: Iterable[Found]) -> RunManifest:
+    """The manifest with what the engines of other environments name themselves."""
+    names: dict[str, tuple[str, ...]] = {}
+    for item in found:
+        if item.python:
+            names[item.stage] = (*names.get(item.stage, ()), item.revision)
+    pools = []
+    for pool in manifest.workers:
+        mine = {stage: have for stage, have in names.items() if pool_of(manifest.workers, stage) is pool}
+        pools.append(pool.model_copy(update={"revisions": mine}))
+    return manifest.model_copy(update={"workers": tuple(pools)})
+
+
+def about(stage: str, engine: EngineConfig) -> Found:
+    """An engine as this Python sees it; loads no model."""
+    problems = tuple(engine.problems())
+    try:
+        revision = engine.revision()
+    except UserError as error:
+        revision, problems = "", problems or (Problem(str(error), "correct it"),)
+    unit = engine.throughput.unit if hasattr(engine, "throughput") else "core"
+    return Found(stage, engine.engine, revision, engine.licence, engine.where, unit, problems)
+
+
+def runtime_env(pool: Pool) -> dict[str, Any]:
+    """What Ray must know to start a pool's workers."""
+    return {"runtime_env": {"py_executable": pool.py_executable}} if pool.py_executable else {}
+
+
+def _stages(dag: Dag) -> list[Stage]:
+    return [*([dag.voices] if dag.voices else []), *dag.stages]
+
+
+def _ask(python: str, manifest: RunManifest, file: Path | str, stages: Iterable[str]) -> dict[str, Any]:
+    question = json.dumps({"manifest": manifest.model_dump(mode="json"), "file": str(file), "stages": list(stages)})
+    command = [python, "-m", "pipeline.environments"]
+    try:
+        done = subprocess.run(command, input=question, capture_output=True, text=True, timeout=_LONGEST_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(f"{file}: workers: py_executable {python!r} cannot be run ({error})") from error
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UserError(
+            f"{file}: workers: py_executable {python!r} cannot look at its engines ({last[:300]}); install this package"
+            f" there with the Ray that is used here"
+        )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _understood(answer: dict[str, Any], python: str, file: Path | str) -> list[Found]:
+    """The answer, refused where driver and workers would not understand each other."""
+    for what, mine in _versions().items():
+        if answer["versions"][what] != mine:
+            raise UserError(
+                f"{file}: workers: {python!r} has {what} {answer['versions'][what]} and the driver {mine}: Ray needs"
+                " the same on both sides"
+            )
+    return [
+        Found(**{**item, "problems": tuple(Problem(**problem) for problem in item["problems"]), "python": python})
+        for item in answer["engines"]
+    ]
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), "ray": importlib.metadata.version("ray")}
+
+
+def main() -> None:
+    """Answer the question on standard input; the last line of standard output is the answer."""
+    question = json.load(sys.stdin)
+    manifest = RunManifest.model_validate(question["manifest"])
+    dag = build_dag(manifest, question["file"])
+    wanted = set(question["stages"])
+    engines = [
+        asdict(about(stage.name, engine)) for stage in _stages(dag) if stage.name in wanted for engine in stage.engines
+    ]
+    sys.stdout.write(json.dumps({"versions": _versions(), "engines": engines}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""CosyVoice 2 and 3: a zero-shot speaker whose voices are the prompts of a bank, and which follows instructions.
+
+How an utterance is spoken (`mode: auto`):
+
+- a prompt of the wanted emotion is in the bank: zero-shot, which takes over voice and manner of the prompt;
+- its cues ask for something else: instruct, in words composed from the cues (`synthesis.instructions`);
+- the prompt is in another language than the text: cross-lingual.
+
+Deterministic for one GPU type and library version: every draw is seeded by the row. With vLLM draws depend on what is
+spoken beside; the waveform that was committed is the truth then.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from manifests.engine import Capabilities, Problem, Throughput, unkeyed
+from manifests.errors import UserError
+from manifests.labels import AGES, EMOTIONS, GENDERS, NONE
+from manifests.weights import Weights, digest
+from synthesis import cosyvoice_model as library
+from synthesis import instructions
+from synthesis.base import Speaker, SpeakerConfig, Speech, Utterance
+from synthesis.prompts import VOICES, Prompt, VoiceBank, read_bank
+
+EVENT_MARKS = {"laugh": "[laughter]", "cough": "[cough]", "sigh": "[sigh]"}
+"""Sound events that the model makes itself, and the marks that ask for them."""
+BREATH = "[breath]"
+MAX_CHARACTERS = 1000
+_VERSION = 1  # part of the revision: change it with any edit that changes the speech
+_MARKS = tuple("[]<>|")  # would be read as the model's own marks
+
+
+class CosyVoiceConfig(SpeakerConfig):
+    """Config of the CosyVoice speaker."""
+
+    throughput: ClassVar[Throughput] = Throughput(
+        3.0, "gpu", "an estimate; its language model alone, eager, random weights, H200: 1.3 at batch 1, 60 at batch 32"
+    )
+    licence: ClassVar[str] = "Apache-2.0 (code and weights)"
+    seconds_per_char: ClassVar[float] = 0.065
+    sample_rate_hz: ClassVar[int] = 24_000
+
+    engine: Literal["cosyvoice"] = "cosyvoice"
+    model: str = unkeyed("FunAudioLLM/Fun-CosyVoice3-0.5B-2512", "Folder or hub id; what is in it is in the revision")
+    bank: Path | None = unkeyed(None, "A voice bank (`echat ingest voices`); likewise")
+    mode: Literal["auto", "zero_shot", "cross_lingual", "instruct"] = "auto"
+    dialect: str = ""
+    breath: bool = Field(default=False, description="Begin every utterance with an audible breath")
+    speed: float = Field(default=1.0, ge=0.5, le=2.0, description="Factor on the speech rate")
+    fp16: bool = False
+    tensorrt: bool = False
+    vllm: bool = False
+    concurrency: int = unkeyed(8, "Utterances in flight at once; used with vllm, which batches them", ge=1, le=64)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(instructions.languages(), AGES, GENDERS, EMOTIONS, tuple(EVENT_MARKS))
+
+    @property
+    def voices(self) -> str:
+        """A table that stands for a bank where none is named, so that a run can be priced; nobody can speak it."""
+        return "cosyvoice"
+
+    @property
+    def voice_table(self) -> Path | None:
+        return self.bank / VOICES if self.bank is not None and self.bank.is_dir() else None
+
+    @property
+    def batch_rows(self) -> int:
+        return self.concurrency if self.vllm else 1
+
+    def has_voice(self, voice: str, recipe: str = "") -> bool:
+        if self.bank is None or not self.bank.is_dir():
+            return not recipe  # of the table that stands for a bank
+        return not recipe and voice in read_bank(self.bank).prompts
+
+    @property
+    def weights(self) -> Weights:
+        """The model's folder or hub id."""
+        return Weights(self.model, (*library.NEEDED, tuple(library.CONFIGS)))
+
+    @property
+    def where(self) -> str:
+        return str(self.weights.place() or "not found")
+
+    def revision(self) -> str:
+        """Names the weights, the bank, the instructions and this code.
+
+        Raises:
+            UserError: The bank cannot be read.
+        """
+        place = self.weights.place()
+        if place is not None and self.weights.hub is None:
+            # Not the whole folder: TensorRT and vLLM write what they compile into it.
+            names = (*library.CONFIGS, *library.NEEDED, "speech_tokenizer_v2.onnx", "speech_tokenizer_v3.onnx")
+            weights = digest(place / name for name in names if (place / name).is_file())
+        else:
+            weights = self.weights.revision()
+        bank = read_bank(self.bank).digest if self.bank is not None and self.bank.is_dir() else "none"
+        return f"cosyvoice/{_VERSION}/{weights}/bank-{bank}/instructions-{instructions.table_hash()}"
+
+    def problems(self) -> list[Problem]:
+        found = []
+        if not library.installed():
+            home = library.checkout()
+            what = f"no CosyVoice in {home}" if home else "cosyvoice2-eu is not installed"
+            fix = f"correct {library.HOME_VARIABLE}" if home else "make engines"
+            found.append(Problem(what, fix))
+        found += self.weights.problems()
+        place = self.weights.place()
+        if place and library.generation(place) == 3 and library.installed() == "cosyvoice2-eu":
+            fix = f"clone CosyVoice and set {library.HOME_VARIABLE}, or name a CosyVoice 2 model"
+            found.append(Problem("the wheel cosyvoice2-eu knows no CosyVoice 3", fix))
+        if self.bank is None:
+            found.append(Problem("no voice bank is named", "set bank to what `echat ingest voices` made"))
+        else:
+            try:
+                read_bank(self.bank)
+            except UserError as error:
+                found.append(Problem(str(error), "correct bank"))
+        for flag, module in (("vllm", "vllm"), ("tensorrt", "tensorrt")):
+            if getattr(self, flag) and importlib.util.find_spec(module) is None:
+                found.append(
+                    Problem(f"{flag} is asked for and not installed", f"pip install {module}, or {flag}: false")
+                )
+        known = {name for language in instructions.languages() for name in instructions.dialects(language)}
+        if self.dialect and self.dialect not in known:
+            found.append(
+                Problem(f"no instruction says the dialect {self.dialect!r}", f"use {', '.join(sorted(known))}")
+            )
+        return found
+
+    def open(self) -> Speaker:
+        """Load the model.
+
+        Raises:
+            UserError: The library, the weights or the bank are missing.
+        """
+        folder = self.weights.found()
+        if self.bank is None:
+            raise UserError("the engine cosyvoice needs a voice bank: set bank to what `echat ingest voices` made")
+        flags = library.Flags(self.fp16, self.tensorrt, self.vllm, self.concurrency if self.vllm else 1, self.speed)
+        return CosyVoiceSpeaker(self, library.CosyVoice(folder, flags), read_bank(self.bank))
+
+
+class CosyVoiceSpeaker:
+    """The loaded model and its bank."""
+
+    def __init__(self, config: CosyVoiceConfig, model: library.CosyVoice, bank: VoiceBank) -> None:
+        self._config, self._model, self._bank = config, model, bank
+
+    def speak(self, utterance: Utterance) -> Speech:
+        """Speak one utterance at the model's rate.
+
+        Raises:
+            ValueError: The voice, a label or the text cannot be rendered, or the model gave no sound.
+        """
+        text = marked(utterance, self._config.breath)
+        prompt = self._bank.pick(utterance.voice, utterance.emotion, utterance.seed)
+        mode, instruction = self._manner(utterance, prompt)
+        # With vLLM several utterances draw from the same generators, so seeding would say nothing.
+        with nullcontext() if self._config.vllm else library.seeded(utterance.seed):
+            if mode == "instruct":
+                samples = self._model.instruct(text, prompt, instruction)
+            elif mode == "cross_lingual":
+                samples = self._model.cross_lingual(text, prompt)
+            else:
+                samples = self._model.zero_shot(text, prompt)
+        if not len(samples) or not np.isfinite(samples).all():
+            raise ValueError(f"the model gave {'sound that is not finite' if len(samples) else 'no sound'}")
+        return Speech(np.clip(samples, -1.0, 1.0).astype(np.float32), self._model.sample_rate)
+
+    def speak_all(self, utterances: Sequence[Utterance]) -> list[Speech | Exception]:
+        """Speak several at once where the backend batches them; see `BatchSpeaker`."""
+        if not self._config.vllm:
+            return [self._try(utterance) for utterance in utterances]
+        with ThreadPoolExecutor(self._config.concurrency) as pool:
+            return list(pool.map(self._try, utterances))
+
+    def _try(self, utterance: Utterance) -> Speech | Exception:
+        try:
+            return self.speak(utterance)
+        except UserError:
+            raise
+        except ValueError as error:
+            return error
+
+    def _manner(self, utterance: Utterance, prompt: Prompt) -> tuple[str, str]:
+        """The mode for an utterance, and the instruction of the mode `instruct`."""
+        instruction = instructions.compose(utterance, self._config.dialect)
+        if self._config.mode != "auto":
+            return self._config.mode, instruction
+        carried = prompt.emotion == utterance.emotion and utterance.age == "adult" and not self._config.dialect
+        if instruction and not carried:
+            return "instruct", instruction
+        foreign = prompt.language != utterance.language or not prompt.text
+        return ("cross_lingual" if foreign else "zero_shot"), ""
+
+
+def marked(utterance: Utterance, breath: bool = False) -> str:
+    """The text with the marks for its sound event, at its beginning, after a comma, or at its end.
+
+    Raises:
+        ValueError: The text is empty, too long, or has characters that the model would take for marks; or the event
+            has no mark.
+    """
+    text = utterance.text.strip()
+    if not any(character.isalnum() for character in text):
+        raise ValueError("the text has no words")
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"the text is too long: {len(text)} characters, cosyvoice takes {MAX_CHARACTERS} here")
+    odd = sorted({character for character in text if character in _MARKS or not character.isprintable()})
+    if odd:
+        raise ValueError(f"the text has characters that cosyvoice would take for marks: {' '.join(map(repr, odd))}")
+    if utterance.event != NONE:
+        if utterance.event not in EVENT_MARKS:
+            raise ValueError(f"cosyvoice has no event {utterance.event!r}")
+        mark = EVENT_MARKS[utterance.event]
+        pauses = [place + 1 for place, character in enumerate(text[:-1]) if character in ",;，；、"]
+        places = [0, *pauses, len(text)]
+        place = places[utterance.seed % len(places)]
+        text = f"{text[:place]}{mark}{text[place:]}"
+    return f"{BREATH}{text}" if breath else text

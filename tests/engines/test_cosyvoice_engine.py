@@ -1,0 +1,151 @@
+"""CosyVoice 2 through the wheel, on tiny random weights: every mode, kept voices, and checkpoints of another model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from engines_gate import heavy
+from tiny_cosyvoice import make_bank, make_cosyvoice2
+
+from manifests.errors import UserError
+from synthesis.base import Utterance
+from synthesis.cosyvoice import CosyVoiceConfig
+
+pytestmark = heavy
+VOICES = ("en-train-adult-female-1", "zh-train-adult-male-1")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> CosyVoiceConfig:
+    folder = tmp_path_factory.mktemp("cosyvoice")
+    return CosyVoiceConfig(
+        model=str(make_cosyvoice2(folder / "model")), bank=make_bank(folder / "bank", VOICES, ("neutral", "sad"))
+    )
+
+
+@pytest.fixture(scope="module")
+def speaker(config: CosyVoiceConfig) -> Any:
+    return config.open()
+
+
+@pytest.fixture
+def asked(speaker: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Which of the library's ways to speak was taken, and with what; the library still speaks."""
+    calls: list[tuple[Any, ...]] = []
+
+    def spy(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            calls.append((name, *args))
+            return real(*args, **options)
+
+        return call
+
+    model = speaker._model._model
+    for name in ("inference_zero_shot", "inference_cross_lingual", "inference_instruct2", "add_zero_shot_spk"):
+        monkeypatch.setattr(model, name, spy(name, getattr(model, name)))
+    return calls
+
+
+def utterance(**labels: Any) -> Utterance:
+    return Utterance(**{"text": "Hi.", "voice": VOICES[0], "seed": 5, **labels})
+
+
+@pytest.mark.parametrize(
+    ("labels", "mode"),
+    [
+        ({}, "inference_zero_shot"),
+        ({"emotion": "sad"}, "inference_zero_shot"),  # the bank has a sad prompt
+        ({"emotion": "angry"}, "inference_instruct2"),
+        ({"emotion": "sad", "age": "old"}, "inference_instruct2"),
+        ({"voice": VOICES[1]}, "inference_cross_lingual"),
+        ({"voice": VOICES[1], "language": "zh", "text": "你好。"}, "inference_zero_shot"),
+        ({"voice": VOICES[1], "emotion": "angry"}, "inference_instruct2"),
+    ],
+)
+def test_the_cues_choose_the_mode(speaker: Any, asked: list[Any], labels: dict[str, Any], mode: str) -> None:
+    speech = speaker.speak(utterance(**labels))
+    assert speech.sample_rate == 24000
+    assert np.isfinite(speech.samples).all()
+    assert [call[0] for call in asked if call[0] != "add_zero_shot_spk"] == [mode]
+
+
+def test_an_instruction_reaches_the_model_and_leaves_the_kept_voice_whole(
+    speaker: Any, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frontend, model = speaker._model._frontend, speaker._model._model.model
+    heard: list[dict[str, Any]] = []
+    speak = model.tts
+
+    def tts(**given: Any) -> Any:
+        heard.append(given)
+        return speak(**given)
+
+    monkeypatch.setattr(model, "tts", tts)
+    for emotion in ("angry", "disgust"):
+        speaker.speak(utterance(emotion=emotion, intensity=0.5))
+    speaker.speak(utterance())
+    said = [frontend.tokenizer.tokenizer.decode(given["prompt_text"][0]) for given in heard]
+    assert said == [
+        "Please say this in an annoyed tone.<|endofprompt|>",
+        "Please say this in a slightly disgusted tone, slowly.<|endofprompt|>",
+        "Hi there.",
+    ]
+    assert ["llm_prompt_speech_token" in given for given in heard] == [False, False, True]
+    assert sum(call[0] == "add_zero_shot_spk" for call in asked) <= 1, "a voice is heard once"
+    assert not [name for name in frontend.spk2info if "#" in name], "what an instruction needed is gone with it"
+    assert all("llm_prompt_speech_token" in voice for voice in map(frontend.spk2info.get, frontend.spk2info))
+
+
+def test_kept_voices_do_not_change_what_is_spoken(config: CosyVoiceConfig, speaker: Any) -> None:
+    speaker.speak(utterance(emotion="angry"))
+    speaker.speak(utterance(voice=VOICES[1]))
+    assert np.array_equal(config.open().speak(utterance()).samples, speaker.speak(utterance()).samples)
+
+
+def test_speed_shortens(config: CosyVoiceConfig, speaker: Any) -> None:
+    fast = config.model_copy(update={"speed": 2.0}).open().speak(utterance()).samples
+    assert len(fast) == pytest.approx(len(speaker.speak(utterance()).samples) / 2, rel=0.1)
+
+
+def test_what_fails_in_the_language_models_thread_is_told(speaker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def short(*args: Any, **options: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    before = speaker.speak(utterance()).samples
+    with monkeypatch.context() as patch:
+        patch.setattr(speaker._model._model.model.llm, "inference", short)
+        with pytest.raises(torch.OutOfMemoryError):
+            speaker.speak(utterance())
+    assert np.array_equal(speaker.speak(utterance()).samples, before)
+
+
+def test_a_checkpoint_of_another_model_is_refused(config: CosyVoiceConfig, tmp_path: Path) -> None:
+    import shutil
+
+    import torch
+
+    folder = tmp_path / "model"
+    shutil.copytree(config.model, folder)
+    state = torch.load(folder / "llm.pt", weights_only=True)
+    state.pop("llm_decoder.weight")
+    torch.save(state, folder / "llm.pt")
+    with pytest.raises(UserError, match=r"llm\.pt: is not of this model: it lacks llm_decoder\.weight"):
+        config.model_copy(update={"model": str(folder)}).open()
+
+
+def test_a_model_of_the_third_generation_needs_a_checkout(config: CosyVoiceConfig, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "model"
+    shutil.copytree(config.model, folder)
+    (folder / "cosyvoice2.yaml").rename(folder / "cosyvoice3.yaml")
+    third = config.model_copy(update={"model": str(folder)})
+    assert ["clone CosyVoice" in problem.fix for problem in third.problems()] == [True]
+    with pytest.raises(UserError, match="COSYVOICE_HOME"):
+        third.open()
