@@ -70,7 +70,11 @@ class Speech:
 
 
 class Speaker(Protocol):
-    """A loaded engine. Deterministic: equal utterances give equal samples, whatever was spoken before."""
+    """A loaded engine. Deterministic: equal utterances give equal samples, whatever was spoken before.
+
+    All speech has the rate that the config declares, or that of an attribute `sample_rate`, in Hz, for an engine whose
+    rate follows from its weights; a row at another rate is quarantined.
+    """
 
     def speak(self, utterance: Utterance) -> Speech:
         """Speak one utterance.

@@ -157,6 +157,7 @@ class CosyVoiceSpeaker:
 
     def __init__(self, config: CosyVoiceConfig, model: library.CosyVoice, bank: VoiceBank) -> None:
         self._config, self._model, self._bank = config, model, bank
+        self.sample_rate = model.sample_rate
 
     def speak(self, utterance: Utterance) -> Speech:
         """Speak one utterance at the model's rate.

@@ -130,9 +130,10 @@ class SpeakWorker:
         return speech if isinstance(speech, Exception) else self._encoded(speech)
 
     def _encoded(self, speech: Speech) -> dict[str, Any]:
-        if speech.sample_rate != self.stage.engine.sample_rate_hz:
-            said = f"{speech.sample_rate} Hz where it declares {self.stage.engine.sample_rate_hz} Hz"
-            raise ValueError(f"the engine spoke at {said}")
+        # An engine whose rate follows from its weights says so when it is loaded.
+        declared = getattr(self.speaker, "sample_rate", self.stage.engine.sample_rate_hz)
+        if speech.sample_rate != declared:
+            raise ValueError(f"the engine spoke at {speech.sample_rate} Hz where it declares {declared} Hz")
         audio, digest = encode_hashed(speech.samples, speech.sample_rate)
         out = {
             "audio": audio,

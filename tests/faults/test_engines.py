@@ -49,7 +49,7 @@ def test_every_fault_of_an_engine_is_told_of_its_row_alone(tone_yaml, tmp_path, 
     plan = {"quotas": {"emotion": 14, "neutral": 4}, "part_rows": 8}
     changes = {**CHAOS, "plan": plan, "select": {"query_wer_max": 0.3}}
     file, calm_file = (
-        tone_yaml(f"{kind}.yaml", **changes, executor={"kind": kind, "deadline_s": 20}) for kind in ("ray", "inline")
+        tone_yaml(f"{kind}.yaml", **changes, executor={"kind": kind, "deadline_s": 12}) for kind in ("ray", "inline")
     )
     calm = build(load_run(calm_file), calm_file, tmp_path / "calm", quiet=True).shards
     out, good = tmp_path / "out", dialogues(calm)

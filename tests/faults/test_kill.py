@@ -19,25 +19,25 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def campaign(chaos, tmp_path, monkeypatch) -> Campaign:
-    return Campaign(chaos, seed=20)
+    return Campaign(chaos, 20, {"emotion": 7, "neutral": 3}, pause_s=1.0)
 
 
 def test_kills_under_ray_cost_only_what_was_in_flight(campaign):
-    campaign.attack("ray", ["driver", "worker", "raylet", "everything"])
-    assert campaign.harm.none, campaign.harm
-    assert sum(campaign.killed.values()) >= 3, campaign.codes
-
-
-def test_kills_of_a_single_process_cost_only_what_was_in_flight(campaign):
-    campaign.attack("inline", ["inline"] * 3)
+    campaign.attack("ray", ["driver", "worker", "raylet"])
     assert campaign.harm.none, campaign.harm
     assert sum(campaign.killed.values()) >= 2, campaign.codes
 
 
+def test_kills_of_a_single_process_cost_only_what_was_in_flight(campaign):
+    campaign.attack("inline", ["inline"] * 2)
+    assert campaign.harm.none, campaign.harm
+    assert campaign.killed["inline"], campaign.codes
+
+
 def test_of_two_builds_at_once_one_is_refused_and_the_other_is_not_disturbed(campaign, chaos, tmp_path):
-    campaign.kind, out = "inline", tmp_path / "out"
+    campaign.kind, out, already = "inline", tmp_path / "out", len(calls(chaos))
     first = start(campaign.file, out, tmp_path / "log")
-    assert wait_for(lambda: calls(chaos), 120), (tmp_path / "log").read_text()
+    assert wait_for(lambda: len(calls(chaos)) > already, 120), (tmp_path / "log").read_text()
     assert status(out).state == "running"
     command = [ECHAT, "build", campaign.file, "--out", out]
     second = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

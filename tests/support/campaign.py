@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,11 @@ def manifest(folder: Path, name: str, pause_s: float = 0.0, quotas: Any = QUOTAS
 class Campaign:
     """Runs under attack, and the account of it."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.random = folder, random.Random(seed)
+    def __init__(self, folder: Path, seed: int, quotas: Mapping[str, int] = QUOTAS, pause_s: float = 0.25) -> None:
+        self.folder, self.random, self.quotas = folder, random.Random(seed), dict(quotas)
+        self.pause_s = pause_s
         os.environ["ECHAT_CHAOS"] = str(folder)
-        file = manifest(folder, "calm.yaml", kind="inline")
+        file = manifest(folder, "calm.yaml", quotas=self.quotas, kind="inline")
         assert not build(load_run(file), file, folder / "calm", quiet=True).findings
         self.kind = "ray"
         self.harm, self.killed, self.codes = Harm(), Counter(), Counter()
@@ -56,7 +57,7 @@ class Campaign:
     @property
     def file(self) -> Path:
         """The manifest of the run that is under attack."""
-        return manifest(self.folder, f"{self.kind}.yaml", pause_s=0.25, kind=self.kind, deadline_s=60)
+        return manifest(self.folder, f"{self.kind}.yaml", self.pause_s, self.quotas, kind=self.kind, deadline_s=60)
 
     def attack(self, kind: str, victims: Sequence[str]) -> None:
         """One run of an executor, in which one after the other is killed, then finished and compared."""

@@ -6,10 +6,12 @@ leaves it as an exception. `SEEDS` are whole inputs to begin from.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import io
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -44,7 +46,9 @@ SOURCE = stage_schema(pa.schema([("text", pa.string()), ("audio", pa.large_binar
 def folder() -> Path:
     """A folder in memory, if the machine has such."""
     shm = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="echat-fuzz-", dir=shm if os.access(shm, os.W_OK) else None))
+    made = tempfile.mkdtemp(prefix="echat-fuzz-", dir=shm if os.access(shm, os.W_OK) else None)
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
 
 
 def manifest(data: bytes) -> None:
