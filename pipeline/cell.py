@@ -244,6 +244,7 @@ class _Batches:
             yield from zip(places, found, strict=True)
             return
         # Outside of the handler, whose error holds the frames, and so the tensors, of the batch that failed.
+        out = short = None
         if memory:
             free_memory()
             self.halved += len(places) > 1

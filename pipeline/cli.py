@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from manifests.errors import UserError
 from pipeline import (
     cli_ablate,
     cli_calibrate,
@@ -145,9 +146,14 @@ def build(
         from pipeline.limit import limited
         from pipeline.profile import Profile
 
+        if limit and top_up:
+            raise UserError("--limit tries a run and --top-up fills it: use one of them")
         dag = load_dag(run)
         check_placement(dag)
-        manifest = limited(dag.manifest, dag.planner.quotas, limit) if limit else dag.manifest
+        manifest = dag.manifest
+        if limit:
+            labels = {task: dag.planner.rivals(task) for task in manifest.plan.quotas}
+            manifest = limited(manifest, dag.planner.quotas, labels, limit)
         spent = Profile(sum(pool.count for pool in manifest.workers))
         result = run_build(manifest, run, out, quiet, rounds if top_up else None, spent)
         if profile:

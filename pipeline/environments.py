@@ -61,7 +61,7 @@ def look(dag: Dag, file: Path | str) -> list[Found]:
         seen.setdefault(python, []).extend(about(stage.name, engine) for engine in stage.engines)
     found = seen.pop("", [])
     for python, own in seen.items():
-        found += _understood(_ask(python, dag.manifest, file, [item.stage for item in own]), python, file)
+        found += _understood(_ask(python, dag.manifest, file, [item.stage for item in own]), python, dag, file)
     order = {stage.name: place for place, stage in enumerate(_stages(dag))}
     return sorted(found, key=lambda item: order[item.stage])
 
@@ -69,8 +69,10 @@ def look(dag: Dag, file: Path | str) -> list[Found]:
 def stated(manifest: RunManifest, found: Iterable[Found]) -> RunManifest:
     """The manifest with what the engines of other environments name themselves."""
     names: dict[str, tuple[str, ...]] = {}
+    found = list(found)
+    elsewhere = any(item.python for item in found)  # then any environment may have to name the engines of any other
     for item in found:
-        if item.python:
+        if elsewhere:
             names[item.stage] = (*names.get(item.stage, ()), item.revision)
     pools = []
     for pool in manifest.workers:
@@ -112,25 +114,43 @@ def _ask(python: str, manifest: RunManifest, file: Path | str, stages: Iterable[
             f"{file}: workers: py_executable {python!r} cannot look at its engines ({last[:300]}); install this package"
             f" there with the Ray that is used here"
         )
-    return json.loads(done.stdout.splitlines()[-1])
+    try:
+        return dict(json.loads(done.stdout.splitlines()[-1]))
+    except (ValueError, TypeError, IndexError):
+        raise _no_answer(file, python) from None
 
 
-def _understood(answer: dict[str, Any], python: str, file: Path | str) -> list[Found]:
-    """The answer, refused where driver and workers would not understand each other."""
-    for what, mine in _versions().items():
-        if answer["versions"][what] != mine:
+def _no_answer(file: Path | str, python: str) -> UserError:
+    return UserError(
+        f"{file}: workers: py_executable {python!r} gives no answer that this version understands; name a Python that"
+        " has this package in this version"
+    )
+
+
+def _understood(answer: dict[str, Any], python: str, dag: Dag, file: Path | str) -> list[Found]:
+    """The answer, refused where driver and workers would not understand each other or would make other cells."""
+    for what, mine in _versions(dag).items():
+        theirs = answer.get("versions", {}).get(what, "none")
+        if theirs != mine:
             raise UserError(
-                f"{file}: workers: {python!r} has {what} {answer['versions'][what]} and the driver {mine}: Ray needs"
-                " the same on both sides"
+                f"{file}: workers: {python!r} has {what} {theirs} and the driver {mine}: both sides need the same"
             )
-    return [
-        Found(**{**item, "problems": tuple(Problem(**problem) for problem in item["problems"]), "python": python})
-        for item in answer["engines"]
-    ]
+    try:
+        return [
+            Found(**{**item, "problems": tuple(Problem(**problem) for problem in item["problems"]), "python": python})
+            for item in answer["engines"]
+        ]
+    except (KeyError, TypeError):
+        raise _no_answer(file, python) from None
 
 
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), "ray": importlib.metadata.version("ray")}
+def _versions(dag: Dag) -> dict[str, str]:
+    stages = ", ".join(f"{stage.name} {stage.version}" for stage in _stages(dag))
+    return {
+        "python": platform.python_version(),
+        "ray": importlib.metadata.version("ray"),
+        "stages": stages,
+    }
 
 
 def main() -> None:
@@ -142,7 +162,7 @@ def main() -> None:
     engines = [
         asdict(about(stage.name, engine)) for stage in _stages(dag) if stage.name in wanted for engine in stage.engines
     ]
-    sys.stdout.write(json.dumps({"versions": _versions(), "engines": engines}) + "\n")
+    sys.stdout.write(json.dumps({"versions": _versions(dag), "engines": engines}) + "\n")
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ class RayExecutor:
             if not flying and not starting:
                 raise WorkFailedError("nothing runs and nothing can start: the schedule is stuck, which is a defect")
             ready, _ = self.ray.wait([*flying, *starting], num_returns=1, timeout=5.0)
-            if not ready and starting:
+            if not ready:
                 self._check_node()
             heard = time.monotonic() if ready or flying else heard
             if time.monotonic() - heard > _PLACING_S:

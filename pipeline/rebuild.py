@@ -27,7 +27,7 @@ from manifests.ids import content_hash
 from manifests.ledger import CellRecord, Ledger
 from manifests.run import load_run
 from manifests.sound import read_tokens
-from manifests.workers import ExecutorConfig
+from manifests.workers import ExecutorConfig, Pool
 from pipeline.audio import audio_hash, decode_flac
 from pipeline.build import LazyExecutor, check_engines, make_grid, make_references
 from pipeline.dag import Dag, build_dag
@@ -117,7 +117,8 @@ def _dag(folder: Path) -> Dag:
             f"{folder}: its plan takes recordings of corpora whose tables are not published; check it in its run folder"
         )
     config = ExecutorConfig(kind="inline", deadline_s=manifest.executor.deadline_s)
-    manifest = manifest.model_copy(update={"executor": config})
+    # Everything is made in this process: a Python that the set names is neither asked nor run.
+    manifest = manifest.model_copy(update={"executor": config, "workers": (Pool(),)})
     return with_topup(build_dag(manifest, folder / "run.yaml"), folder)
 
 

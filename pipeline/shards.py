@@ -79,6 +79,7 @@ def lay_out(dag: Dag, select: Path, records: Records) -> list[dict[str, Any]]:
     identities = [stage.identity() for stage in dag.stages]
     # Licence and consent stand in the JSON of every recorded dialogue.
     corpora = [[about.name, about.licence, about.consent] for about in dag.planner.real.abouts.values()]
+    votes = sorted(dag.manifest.select.vote.items())  # what was agreed on stands in the think tag
     layout = []
     for split, num_turns in sorted(planned, key=lambda group: (SPLITS.index(group[0]), group[1])):
         count = 1
@@ -98,7 +99,7 @@ def lay_out(dag: Dag, select: Path, records: Records) -> list[dict[str, Any]]:
                 "num_turns": num_turns,
                 "rows": sum(map(len, kept.values())),
                 "cells": {str(part): cells[part] for part in parts},
-                "key": content_hash([VERSION, identities, corpora, content]),
+                "key": content_hash([VERSION, identities, corpora, content, *votes]),
             })  # fmt: skip
     return layout
 

@@ -166,6 +166,10 @@ def _copy_inputs(run: Path, folder: Path) -> None:
         script.pop(name, None)
     if "base_url" in script:
         script["base_url"] = _NO_SERVER
+    manifest.pop("workers", None)  # environments of machines that are nobody's business
+    for stage in ("speak_query", "speak_reply"):
+        if manifest[stage].get("bank"):
+            manifest[stage]["bank"] = Path(manifest[stage]["bank"]).name
     text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True)
     write_atomic(folder / "run.yaml", text.encode())
     for path in sorted((run / "inputs").rglob("*")):

@@ -113,7 +113,10 @@ class SpeakWorker:
         if not isinstance(self.speaker, BatchSpeaker) or len(rows) == 1:
             return [self.make(row) for row in rows]
         spoken = [row for row in rows if not self._is_recorded(row)]
-        speeches = iter(self.speaker.speak_all([self.stage.utterance(row) for row in spoken]))
+        made = self.speaker.speak_all([self.stage.utterance(row) for row in spoken])
+        if len(made) != len(spoken):
+            raise ValueError(f"the engine spoke {len(made)} of {len(spoken)} utterances")
+        speeches = iter(made)
         return [self.make(row) if self._is_recorded(row) else self._columns(next(speeches)) for row in rows]
 
     def make(self, row: Row) -> dict[str, Any]:
