@@ -23,6 +23,7 @@ from pydantic import (
 from manifests.errors import UserError, from_pydantic
 from manifests.labels import CUES, HEARD, LANGUAGES, SPLITS, TASKS, family_of, slots
 from manifests.textconfig import TextConfig
+from manifests.weights import with_weights
 from manifests.workers import ExecutorConfig, Pool
 from manifests.yamlfile import load_yaml
 
@@ -359,6 +360,11 @@ def load_run(file: Path) -> RunManifest:
         for name in ("speak_query", "speak_reply")
         if isinstance((section := getattr(manifest, name)).get("bank"), str)
     }
+    home = home_of_data(file, shipped)
+    for name in ("speak_query", "speak_reply", "transcribe", "rate", "mos", "tokenize"):
+        if (section := sections.get(name, getattr(manifest, name))) is not None:
+            sections[name] = with_weights(section, home)
+    annotate = {family: tuple(with_weights(one, home) for one in some) for family, some in manifest.annotate.items()}
     script = dict(manifest.script)
     for key in ("cache", "prompts"):
         if isinstance(script.get(key), str):
@@ -370,7 +376,7 @@ def load_run(file: Path) -> RunManifest:
         else pool
         for pool in manifest.workers
     )
-    update = {"plan": plan, "select": select, "script": script, "workers": pools, **sections}
+    update = {"plan": plan, "select": select, "script": script, "workers": pools, "annotate": annotate, **sections}
     return manifest.model_copy(update=update)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from manifests.engine import Problem
 from manifests.errors import UserError
@@ -142,3 +143,19 @@ def _cache() -> Path:
     """The hub's cache, as `huggingface_hub` places it, without importing that."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+
+
+WEIGHTS = ("model", "weights", "align")
+"""Keys of an engine's section that name weights: a path, a name on a hub, or some of them by language."""
+
+
+def with_weights(section: dict[str, Any], home: Path) -> dict[str, Any]:
+    """An engine's section whose weights, where they are files below `home`, are found from any folder."""
+
+    def found(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: found(inner) for key, inner in value.items()}
+        is_path = isinstance(value, str) and value and (value.startswith(("./", "../")) or (home / value).exists())
+        return str((home / value).resolve()) if is_path else value
+
+    return {key: found(value) if key in WEIGHTS else value for key, value in section.items()}

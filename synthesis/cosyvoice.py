@@ -106,7 +106,9 @@ class CosyVoiceConfig(SpeakerConfig):
         else:
             weights = self.weights.revision()
         bank = read_bank(self.bank).digest if self.bank is not None and self.bank.is_dir() else "none"
-        return f"cosyvoice/{_VERSION}/{weights}/bank-{bank}/instructions-{instructions.table_hash()}"
+        return (
+            f"cosyvoice/{_VERSION}/{library.version()}/{weights}/bank-{bank}/instructions-{instructions.table_hash()}"
+        )
 
     def problems(self) -> list[Problem]:
         found = []
@@ -184,8 +186,13 @@ class CosyVoiceSpeaker:
         """Speak several at once where the backend batches them; see `BatchSpeaker`."""
         if not self._config.vllm:
             return [self._try(utterance) for utterance in utterances]
+        before = self._model.faults
         with ThreadPoolExecutor(self._config.concurrency) as pool:
-            return list(pool.map(self._try, utterances))
+            made = list(pool.map(self._try, utterances))
+        if self._model.faults > before and len(utterances) > 1:
+            # Nobody knows whose it was, and who was cut short by it may look whole: halves find out.
+            raise RuntimeError("the language model failed on one of several utterances spoken at once")
+        return made
 
     def _try(self, utterance: Utterance) -> Speech | Exception:
         try:

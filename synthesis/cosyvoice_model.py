@@ -11,6 +11,7 @@ A model's folder is code: its YAML file names classes to make. Load none that yo
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import inspect
 import itertools
@@ -29,6 +30,7 @@ import numpy as np
 
 from manifests.errors import UserError
 from manifests.torchaudio_cpu import import_torchaudio
+from manifests.weights import digest
 from synthesis.prompts import Prompt
 
 HOME_VARIABLE = "COSYVOICE_HOME"
@@ -69,6 +71,17 @@ def installed() -> str:
     if home is not None:
         return f"${HOME_VARIABLE}" if (home / "cosyvoice" / "cli" / "cosyvoice.py").is_file() else ""
     return "cosyvoice2-eu" if importlib.util.find_spec("cosyvoice2_eu") is not None else ""
+
+
+def version() -> str:
+    """What decides the sound beside the weights: the wheel's version, or a hash of the checkout's code."""
+    home = checkout()
+    if home is not None:
+        return f"checkout-{digest(sorted((home / 'cosyvoice').rglob('*.py')))}"
+    try:
+        return importlib.metadata.version("cosyvoice2-eu")
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
 
 
 class CosyVoice:
@@ -154,15 +167,21 @@ class CosyVoice:
 
         return watched
 
+    @property
+    def faults(self) -> int:
+        """How often the language model has failed."""
+        return len(self._faults)
+
     def _join(self, pieces: Iterator[dict[str, Any]]) -> np.ndarray:
+        before = self.faults
         try:
             parts = [piece["tts_speech"].float().cpu().numpy().reshape(-1) for piece in pieces]
         except Exception:
-            if self._faults:
-                raise self._faults.pop() from None
+            if self.faults > before:
+                raise self._faults[-1] from None
             raise
-        if self._faults:
-            raise self._faults.pop()
+        if self.faults > before:  # of this utterance, or of one that was spoken at the same time: `speak_all` knows
+            raise self._faults[-1]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 

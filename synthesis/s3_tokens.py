@@ -6,6 +6,7 @@ padding is masked in the encoder. Tokens are one way; a decoder is CosyVoice's f
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 from collections.abc import Iterator, Sequence
@@ -42,7 +43,7 @@ class S3Config(CodecConfig):
     weights: str = unkeyed(
         "", "The .onnx of CosyVoice, a .pt of the package, or the CosyVoice model that has it; else that of the version"
     )
-    device: str = unkeyed("auto", "cpu, cuda, or auto: cuda where there is one")
+    device: Literal["auto", "cpu", "cuda"] = unkeyed("auto", "cpu, cuda, or auto: cuda where there is one")
     batch: int = unkeyed(32, "Most clips at once", ge=1, le=1024)
     seconds: float = unkeyed(240.0, "Most seconds of audio at once, padding included", gt=0)
 
@@ -68,7 +69,11 @@ class S3Config(CodecConfig):
     def revision(self) -> str:
         file = self.file()
         weights = digest([file]) if file and self.model.hub is None else self.model.revision()
-        return f"s3-v{self.version}/{_VERSION}/{weights}"
+        try:
+            package = importlib.metadata.version("s3tokenizer")
+        except importlib.metadata.PackageNotFoundError:
+            package = "none"
+        return f"s3-v{self.version}/{_VERSION}/{package}/{weights}"
 
     def problems(self) -> list[Problem]:
         found = []

@@ -25,6 +25,7 @@ from manifests.errors import UserError
 from manifests.files import TEMPORARY, sha256, temporary, write_atomic, writing
 from manifests.ids import canonical_json, content_hash
 from manifests.labels import CUES, NONE, SPLITS
+from manifests.weights import WEIGHTS
 from manifests.withdrawn import NAME as WITHDRAWN
 from manifests.withdrawn import read_withdrawn
 from pipeline.dag import Dag
@@ -167,9 +168,11 @@ def _copy_inputs(run: Path, folder: Path) -> None:
     if "base_url" in script:
         script["base_url"] = _NO_SERVER
     manifest.pop("workers", None)  # environments of machines that are nobody's business
-    for stage in ("speak_query", "speak_reply"):
-        if manifest[stage].get("bank"):
-            manifest[stage]["bank"] = Path(manifest[stage]["bank"]).name
+    sections = [section for section in manifest.values() if isinstance(section, dict)]
+    for section in (*sections, *(one for some in manifest["annotate"].values() for one in some)):
+        for key in ("bank", *WEIGHTS):
+            if key in section:
+                section[key] = _named(section[key])
     text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True)
     write_atomic(folder / "run.yaml", text.encode())
     for path in sorted((run / "inputs").rglob("*")):
@@ -178,6 +181,13 @@ def _copy_inputs(run: Path, folder: Path) -> None:
             target = folder / "inputs" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+
+
+def _named(value: Any) -> Any:
+    """Weights or a bank by name, not by where they are on this machine."""
+    if isinstance(value, dict):
+        return {key: _named(inner) for key, inner in value.items()}
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _facts(

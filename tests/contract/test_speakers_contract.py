@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from engines_gate import heavy
 
+from pipeline.registry import all_engines
 from synthesis.base import BatchSpeaker, Speaker, SpeakerConfig, Utterance
 
 LONGEST = "and so on " * 400
@@ -42,6 +43,10 @@ def cosyvoice(folder: Path) -> SpeakerConfig:
 
 VOICES = {"tone": ("anna", "bert"), "kokoro": ("af_bella", "am_adam"), "cosyvoice": ("en-train-adult-female-1",) * 2}
 ENGINES = [tone, kokoro, pytest.param(cosyvoice, marks=heavy)]
+
+
+def test_every_speaker_is_here():
+    assert {name for role, name in all_engines() if role == "speaker"} == set(VOICES)
 
 
 class Case:
