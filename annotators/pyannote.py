@@ -1,7 +1,8 @@
 """Speakers and speech by pyannote.audio: diarization of a clip, and its voice activity detector as a rater.
 
 Arrays go in as they are: nothing is read through torchcodec. Checkpoints of pyannote are pickles; one that names
-anything but tensors and pyannote's own descriptions is refused before it is loaded.
+anything but tensors and pyannote's own descriptions is refused before it is loaded, as is a pipeline whose description
+names other classes or other places than those that were checked.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from manifests.engine import Problem, Throughput, unkeyed
 from manifests.errors import UserError
 from manifests.torchaudio_cpu import import_torchaudio
 from manifests.weights import Weights, digest
+from manifests.yamlfile import load_yaml
 
 VERSION = 1  # of the code below: raise it when the same clip may get another label or rating
 CLASSES = ("one", "several")
@@ -33,6 +35,8 @@ _PIPELINE = (
     "config.yaml", "segmentation/pytorch_model.bin", "embedding/pytorch_model.bin", "plda/plda.npz",
     "plda/xvec_transform.npz",
 )  # fmt: skip
+_CLASS = "pyannote.audio.pipelines.SpeakerDiarization"
+_PARTS = ("segmentation", "embedding", "plda")
 _SOFTNESS = 0.25  # seconds around the limit within which an answer is unsure
 
 Interval = tuple[float, float]
@@ -161,13 +165,40 @@ def check_checkpoint(file: Path) -> None:
     """Refuse a checkpoint that could run code when it is loaded.
 
     Raises:
-        UserError: It names something else than data.
+        UserError: It is no checkpoint, or names something else than data.
     """
     from torch.serialization import get_unsafe_globals_in_checkpoint
 
-    strange = sorted(set(get_unsafe_globals_in_checkpoint(file)) - DATA_GLOBALS)
+    try:
+        named = get_unsafe_globals_in_checkpoint(file)
+    except Exception as error:  # a broken pickle raises nearly anything
+        raise UserError(
+            f"{file}: is not a checkpoint that can be checked ({error}): take it from its publisher"
+        ) from error
+    strange = sorted(set(named) - DATA_GLOBALS)
     if strange:
         raise UserError(f"{file}: is a pickle that would call {strange[0]}: take the model from its publisher")
+
+
+def check_pipeline(folder: Path) -> None:
+    """Refuse a pipeline that would load something else than the checkpoints in its folder.
+
+    Raises:
+        UserError: Its description names another class, another place, or preprocessors; a checkpoint could run code.
+    """
+    file = folder / "config.yaml"
+    document = load_yaml(file)
+    pipeline = document.get("pipeline") if isinstance(document, dict) else None
+    params = pipeline.get("params") if isinstance(pipeline, dict) else None
+    if not isinstance(pipeline, dict) or pipeline.get("name") != _CLASS or not isinstance(params, dict):
+        raise UserError(f"{file}: pipeline is not {_CLASS} with params: take a folder in the layout of community-1")
+    for part in _PARTS:  # one that is absent would be taken from the Hub
+        if params.get(part) != f"$model/{part}":
+            raise UserError(f"{file}: {part} is not $model/{part}: keep all parts of the model in its folder")
+    if "preprocessors" in document:
+        raise UserError(f"{file}: has preprocessors, which may name any class: delete them")
+    for part in ("segmentation", "embedding"):
+        check_checkpoint(folder / part / "pytorch_model.bin")
 
 
 DATA_GLOBALS = frozenset({
@@ -219,13 +250,12 @@ class PyannoteSpeakersConfig(AnnotatorConfig):
         """Load the pipeline.
 
         Raises:
-            UserError: A package or weights are missing, or a checkpoint could run code.
+            UserError: A package or weights are missing, or the model could run code.
         """
         for problem in self.problems():
             raise UserError(f"pyannote cannot run: {problem.what}; {problem.fix}")
         folder = self._weights.found()
-        for name in ("segmentation", "embedding"):
-            check_checkpoint(folder / name / "pytorch_model.bin")
+        check_pipeline(folder)
         pipeline = _load().Pipeline.from_pretrained(folder)
         pipeline.to(import_module("torch").device(packages.device_of(self.device)))
         return PyannoteSpeakers(pipeline, self.least_seconds, self.embedding)

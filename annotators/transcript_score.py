@@ -5,12 +5,17 @@ table of British and American spellings): lower case, no fillers, contractions s
 punctuation.
 Mandarin: WeTextProcessing's Chinese normaliser (simplified characters, as Whisper writes either; numbers in words; no
 interjections), then `manifests.wer.normalise`, by which every character is a word.
+Where either leaves nothing of a side, as of one that is all fillers, both sides go through `manifests.wer.normalise`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
@@ -23,7 +28,13 @@ from manifests.wer import error_rates, normalise
 
 MODULES = ("whisper", "tn")
 """Of openai-whisper and of WeTextProcessing."""
-VERSION = 1  # of the code below: raise it when the same texts may be scored otherwise
+PACKAGES = ("openai-whisper", "WeTextProcessing", "transformers")
+"""Those whose versions decide the error rates."""
+VERSION = 2  # of the code below: raise it when the same texts may be scored otherwise
+_MANDARIN = {
+    "remove_interjections": True, "remove_erhua": True, "traditional_to_simple": True, "remove_puncts": False,
+    "full_to_half": True, "tag_oov": False,
+}  # fmt: skip
 
 
 def score(heard: str, reference: str, language: str, words: tuple[Word, ...] | None = None) -> Transcript:
@@ -36,8 +47,16 @@ def score(heard: str, reference: str, language: str, words: tuple[Word, ...] | N
         words: Their times.
     """
     reduce = _english() if language == "en" else _mandarin()
-    wer, cer = error_rates(reduce(reference), reduce(heard))
-    return Transcript(normalise(heard, language), normalise(reference, language), wer, cer, words=words)
+    plain = normalise(heard, language), normalise(reference, language)
+    reduced = reduce(heard), reduce(reference)
+    # Without fillers "Hmm." is empty, and would be all right when nothing was heard.
+    left, right = reduced if all(map(_has_words, reduced)) else plain
+    wer, cer = error_rates(right, left)
+    return Transcript(*plain, wer, cer, words=words)
+
+
+def _has_words(text: str) -> bool:
+    return any(c.isalnum() for c in text)
 
 
 @lru_cache(maxsize=1)
@@ -55,5 +74,32 @@ def _english() -> Callable[[str], str]:
 
 @lru_cache(maxsize=1)
 def _mandarin() -> Callable[[str], str]:
-    normalizer = import_module("tn.chinese.normalizer").Normalizer()
+    normalizer = import_module("tn.chinese.normalizer").Normalizer(cache_dir=str(_grammar()), **_MANDARIN)
     return lambda text: normalise(normalizer.normalize(text), "zh")
+
+
+def _grammar() -> Path:
+    """The folder of the Mandarin grammar, built once a user with our flags.
+
+    Not the files in the package: other users of it, as CosyVoice, write theirs over them, with other flags.
+    """
+    root = os.environ.get("ECHAT_CACHE")
+    base = (Path(root) if root else Path.home() / ".cache" / "echat") / "wetext"
+    flags = hashlib.sha256(json.dumps(_MANDARIN, sort_keys=True).encode()).hexdigest()[:8]
+    folder = base / f"zh-{packages.version('WeTextProcessing')}-{flags}"
+    if folder.is_dir():
+        return folder
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix="zh-", dir=base))
+    except OSError as error:
+        raise UserError(f"{base}: cannot be written ({error.strerror}): set ECHAT_CACHE to a folder that can") from None
+    try:
+        import_module("tn.chinese.normalizer").Normalizer(cache_dir=str(made), overwrite_cache=True, **_MANDARIN)
+        made.rename(folder)  # whole or not at all, whoever else builds it
+    except OSError as error:
+        if not folder.is_dir():  # else another process was first, with the same
+            raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return folder

@@ -22,7 +22,7 @@ from manifests.errors import UserError
 from manifests.labels import AGES, GENDERS
 from manifests.weights import Weights
 
-VERSION = 1  # of the code below: raise it when the same clip may get another label
+VERSION = 2  # of the code below: raise it when the same clip may get another label or probability of it
 _FILES = ("config.json", ("model.safetensors", "pytorch_model.bin"))
 _VOICES = ("female", "male", "child")  # order of the gender head
 _YEARS = 100.0  # the age head gives centuries

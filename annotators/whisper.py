@@ -21,7 +21,7 @@ import numpy as np
 
 from annotators.clip import SAMPLE_RATE
 
-VERSION = 1  # of the code below: raise it when the same clip may give another transcript
+VERSION = 2  # of the code below: raise it when the same clip may give another transcript
 FULL = 30  # seconds: the longest window, and that of the training
 MARGIN = 2.0  # seconds of silence after a clip at least: with less, more clips are said twice over and heard again
 LONGEST = FULL - MARGIN
@@ -135,7 +135,7 @@ class Whisper:
             self._model.model.encode(storage),
             [prompt] * len(features),
             beam_size=self._beam,
-            max_length=most + len(prompt),
+            max_length=2 * most,  # CTranslate2 stops after half of it, however long the prompt is
             return_scores=True,
             return_no_speech_prob=True,
             suppress_blank=True,

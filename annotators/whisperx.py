@@ -151,6 +151,7 @@ class WhisperxConfig(RecognizerConfig):
         """Versions of this code and the packages, and the weights."""
         parts = [f"whisperx-v{VERSION}.{whisper.VERSION}.{word_times.VERSION}.{transcript_score.VERSION}"]
         parts += [f"{name.replace('_', '-')}-{packages.version(name)}" for name in self._modules]
+        parts += [f"{name}-{packages.version(name)}" for name in transcript_score.PACKAGES]
         parts.append(self._weights.revision())
         parts += [f"{language}:{one.revision()}" for language, one in sorted(self._aligners.items())]
         return "+".join(parts)

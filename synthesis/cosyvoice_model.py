@@ -230,6 +230,7 @@ def _load(folder: Path, flags: Flags) -> Any:
                 f"CosyVoice cannot be imported ({error}): run `make engines`, see docs/cluster.md"
             ) from error
         library.tqdm = lambda items: items
+        _leave_out_normalisers(sys.modules["cosyvoice.cli.frontend"])
         make = getattr(library, "AutoModel", None)
         if make is not None:
             return make(model_dir=str(folder), trt_concurrent=flags.concurrency, **options)
@@ -241,6 +242,17 @@ def _load(folder: Path, flags: Flags) -> Any:
         model = library.CosyVoice2(str(folder), trt_concurrent=flags.concurrency, final=True, **options)
     _check_language_model(model, folder)
     return model
+
+
+def _leave_out_normalisers(frontend: Any) -> None:
+    """Keep the library from making what its `text_frontend` would use, which is off here.
+
+    It takes long, and writes grammars with flags of its own into the package WeTextProcessing: a fault where that is
+    read-only, and a change of others' results where it is not.
+    """
+    for name in ("ZhNormalizer", "EnNormalizer"):
+        if hasattr(frontend, name):
+            setattr(frontend, name, lambda *_, **__: None)
 
 
 def _check_language_model(model: Any, folder: Path) -> None:

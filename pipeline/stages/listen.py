@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from annotators.base import AnnotatorConfig, BatchRecognizer, RaterConfig, RecognizerConfig, Spoken, Transcript
+from annotators.base import AnnotatorConfig, BatchRecognizer, Label, RaterConfig, RecognizerConfig, Spoken, Transcript
 from annotators.clip import Clip, Reference
 from manifests import schema
 from manifests.engine import EngineConfig
@@ -164,13 +164,18 @@ class AnnotateWorker(RowWorker):
             label = annotator.annotate(whole if engine.family == "event" else words)
             out |= {
                 f"heard_{slot}": label.value,
-                f"heard_{slot}_p": max(label.probabilities.values()),
+                f"heard_{slot}_p": confidence(label),
                 f"heard_{slot}_probabilities": json.dumps(label.probabilities, sort_keys=True),
                 f"heard_{slot}_evidence": json.dumps(_finite(label.evidence), sort_keys=True),
             }
             if engine.keeps_embedding:
                 out[f"heard_{slot}_embedding"] = None if label.embedding is None else label.embedding.tolist()
         return out
+
+
+def confidence(label: Label) -> float:
+    """Probability of the label given, which need not be the likeliest; of `none`, that of the likeliest class."""
+    return label.probabilities.get(label.value, max(label.probabilities.values()))
 
 
 def _finite(evidence: Mapping[str, float]) -> dict[str, float]:

@@ -11,8 +11,11 @@ from sounds import SAMPLE_RATE, syllables
 from tiny_engines import age_gender, wav2vec2_config
 
 from annotators.clip import Clip
+from annotators.heads import unsure
 from annotators.wav2vec2_age_gender import Wav2vec2Age, Wav2vec2AgeConfig, Wav2vec2Gender, age_probabilities
 from manifests.errors import UserError
+from manifests.labels import AGES
+from pipeline.stages.listen import confidence
 
 
 class Known:
@@ -33,6 +36,14 @@ def test_years_are_cut_into_groups(years: float, group: str) -> None:
     label = Wav2vec2Age(Known(years, 0.5, 0.5, 0.0), 14.0, 60.0, 10.0).annotate(CLIP)  # type: ignore[arg-type]
     assert label.value == group
     assert label.evidence["years"] == years
+
+
+def test_the_confidence_is_that_of_the_label_given() -> None:
+    label = Wav2vec2Age(Known(30.0, 0.5, 0.5, 0.0), 29.0, 32.0, 10.0).annotate(CLIP)  # type: ignore[arg-type]
+    assert label.value == "adult"
+    assert max(label.probabilities.values()) > label.probabilities["adult"]
+    assert confidence(label) == label.probabilities["adult"]
+    assert confidence(unsure(AGES)) == pytest.approx(1 / 3)
 
 
 def test_probabilities_follow_the_distance_from_the_cuts() -> None:

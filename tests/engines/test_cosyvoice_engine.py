@@ -149,3 +149,8 @@ def test_a_model_of_the_third_generation_needs_a_checkout(config: CosyVoiceConfi
     assert ["clone CosyVoice" in problem.fix for problem in third.problems()] == [True]
     with pytest.raises(UserError, match="COSYVOICE_HOME"):
         third.open()
+
+
+def test_the_library_makes_no_normalisers_of_its_own(speaker: Any) -> None:
+    """They would write their grammars over those of the package, which may be read-only."""
+    assert (speaker._model._frontend.zh_tn_model, speaker._model._frontend.en_tn_model) == (None, None)
