@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,6 +15,9 @@ from conftest import ROOT, tree
 from refusing import refuse
 from typer.testing import CliRunner
 
+from manifests.files import sha256
+from manifests.ids import canonical_json
+from manifests.ledger import CellRecord
 from pipeline.cli import app
 
 
@@ -83,7 +87,7 @@ def test_a_wrong_scenario_is_refused_by_file_id_and_field(tone_yaml, tmp_path, c
 
 def test_missing_weights_are_named_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("ECHAT_KOKORO_WEIGHTS", str(tmp_path / "no.onnx"))
-    refuse("build", "demo", "--out", tmp_path / "out", names=("speak_query", "kokoro", "no.onnx"))
+    refuse("build", "demo", "--out", tmp_path / "out", names=("voices", "kokoro", "no.onnx"))
     assert not (tmp_path / "out").exists()
 
 
@@ -125,8 +129,9 @@ def test_a_part_of_another_schema_version_is_refused(built):
     table = pq.read_table(part)
     pq.write_table(table.replace_schema_metadata({"echat.schema_version": "99"}), part)
     record = part.with_name(part.name.split(".")[0] + ".json")
-    document = json.loads(record.read_text()) | {"size": part.stat().st_size}
-    record.write_text(json.dumps(document))
+    held = CellRecord(**json.loads(record.read_text()))
+    held = replace(held, size=part.stat().st_size, sha256=sha256(part)).sealed()
+    record.write_bytes(canonical_json(asdict(held)))
     for path in (out / "stages" / "speak_query").glob("*"):
         path.unlink()
     refuse("build", file, "--out", out, "--quiet", names=(str(part), "schema version 99"))

@@ -263,7 +263,6 @@ def test_what_the_words_miss_is_told_too_and_duplicates_last() -> None:
         "query_wer 0.300 > 0.25 (turn 1)",
         "reply_assistants As an AI (turn 1)",
     ]
-    assert judge([GOOD], "rate:ValueError", rules, [copy]) == (QUARANTINED, [])
 
 
 THREE = ("emotion", "emotion_2", "emotion_3")
