@@ -15,17 +15,15 @@ from pydantic import (
     ConfigDict,
     Field,
     PositiveInt,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from manifests.errors import UserError, from_pydantic
 from manifests.labels import CUES, HEARD, LANGUAGES, SPLITS, TASKS, family_of, slots
 from manifests.textconfig import TextConfig
 from manifests.weights import with_weights
 from manifests.workers import ExecutorConfig, Pool
-from manifests.yamlfile import load_yaml
+from manifests.yamlfile import load_model
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Yield = Annotated[float, Field(gt=0, le=1)]
@@ -336,13 +334,7 @@ def load_run(file: Path) -> RunManifest:
     if not file.is_file():
         file = shipped_runs().get(str(file), file)
     shipped = file.resolve() in shipped_runs().values()
-    document = load_yaml(file)
-    if not isinstance(document, dict):
-        raise UserError(f"{file}: a run manifest is a mapping of keys, not {type(document).__name__}")
-    try:
-        manifest = RunManifest.model_validate(document)
-    except ValidationError as error:
-        raise from_pydantic(file, error) from error
+    manifest = load_model(file, RunManifest, "a run manifest")
     paths: dict[str, Any] = {
         key: (file.parent / value).resolve()
         for key in ("scenarios", "openers", "followups", "voices")

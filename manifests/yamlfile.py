@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
-from manifests.errors import UserError
+from manifests.errors import UserError, from_pydantic
 
 MAX_BYTES = 16 << 20
 MAX_NODES = 1_000_000
@@ -44,6 +45,24 @@ def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
         below = (item for pair in node.value for item in (pair if isinstance(pair, tuple) else (pair,)))
         known[id(node)] = min(MAX_NODES + 1, 1 + sum(_written_out(item, known) for item in below))
     return known[id(node)]
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_model(file: Path, kind: type[Model], what: str) -> Model:
+    """A YAML file as one of our documents; `what` names it for people: `a cluster`.
+
+    Raises:
+        UserError: Names file, key path and what is allowed.
+    """
+    document = load_yaml(file)
+    if not isinstance(document, dict):
+        raise UserError(f"{file}: {what} is a mapping of keys, not {type(document).__name__}")
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        raise from_pydantic(file, error) from error
 
 
 def load_yaml(file: Path) -> Any:

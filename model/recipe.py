@@ -6,11 +6,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
-from manifests.errors import UserError, from_pydantic
 from manifests.labels import CUES, SPLITS
-from manifests.yamlfile import load_yaml
+from manifests.yamlfile import load_model
 from model.echat import PARTS
 from model.tasks import TASKS, WANTED
 
@@ -235,13 +234,7 @@ def load_recipe(file: Path) -> TrainManifest:
     base = file.parent
     if not file.is_file() and str(file) in shipped:
         file, base = shipped[str(file)], Path()
-    document = load_yaml(file)
-    if not isinstance(document, dict):
-        raise UserError(f"{file}: a training manifest is a mapping of keys, not {type(document).__name__}")
-    try:
-        recipe = TrainManifest.model_validate(document)
-    except ValidationError as error:
-        raise from_pydantic(file, error) from error
+    recipe = load_model(file, TrainManifest, "a training manifest")
     data = {k: (base / v).resolve() for k in ("shards", "corpus") if (v := getattr(recipe.data, k)) is not None}
     model = {k: (base / v).resolve() for k in ("encoder", "checkpoint") if (v := getattr(recipe.model, k)) is not None}
     return recipe.model_copy(

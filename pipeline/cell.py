@@ -93,10 +93,7 @@ def run_cell(
         ledger.check(record)
     rows, errors = join_rows(ledger, inputs, stage.reads)
     if REFERENCE in stage.reads:
-        references = {voice: reference(ledger, record) for voice, record in voices.items()}
-        for row in rows:
-            # A recorded query has no voice of the speaker's, and so no reference.
-            row[REFERENCE] = references[row["plan.query_voice"]] if row["plan.query_voice"] else ""
+        _refer(ledger, rows, voices)
     row_keys = _row_keys(stage, rows, errors)
     made = _copy_earlier(stage, ledger, job, row_keys, errors)
     copied = len(made)
@@ -121,6 +118,14 @@ def run_cell(
     }
     listed = _list_failures(stage, ledger, job, rows, failures)
     return ledger.commit(stage.name, job.part, key, table, listed, metrics)
+
+
+def _refer(ledger: Ledger, rows: list[dict[str, Any]], voices: dict[str, CellRecord]) -> None:
+    """Give each row the reference of its voice."""
+    references = {voice: reference(ledger, record) for voice, record in voices.items()}
+    for row in rows:
+        # A recorded query has no voice of the speaker's, and so no reference.
+        row[REFERENCE] = references[row["plan.query_voice"]] if row["plan.query_voice"] else ""
 
 
 def _make(

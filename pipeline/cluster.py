@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from manifests.errors import UserError, from_pydantic
+from manifests.errors import UserError
 from manifests.run import Ratio, RunManifest, Strict
-from manifests.yamlfile import load_yaml
+from manifests.yamlfile import load_model
 from pipeline.dag import Dag
 from pipeline.estimate import Estimate
 from pipeline.grid import pool_of
@@ -56,13 +56,7 @@ def load_cluster(path: Path | None, manifest: RunManifest) -> ClusterFile:
     """
     if path is None:
         return ClusterFile()
-    document = load_yaml(path)
-    if not isinstance(document, dict):
-        raise UserError(f"{path}: a cluster is a mapping of keys, such as nodes and workers")
-    try:
-        found = ClusterFile.model_validate(document)
-    except ValidationError as error:
-        raise from_pydantic(path, error) from error
+    found = load_model(path, ClusterFile, "a cluster")
     pools = [pool.name for pool in manifest.workers]
     for name in found.workers:
         if name not in pools:

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
-from manifests.errors import UserError, from_pydantic
+from manifests.errors import from_pydantic
 from manifests.ids import seed_of
 from manifests.labels import CUES, SPLITS
-from manifests.yamlfile import load_yaml
+from manifests.yamlfile import load_model
 from model.recipe import StageRecipe, Strict, TrainManifest, load_recipe
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
@@ -154,13 +154,7 @@ def load_ablation(file: Path) -> Ablation:
     Raises:
         UserError: Names file, key path and what is allowed.
     """
-    document = load_yaml(file)
-    if not isinstance(document, dict):
-        raise UserError(f"{file}: an ablation manifest is a mapping of keys, not {type(document).__name__}")
-    try:
-        ablation = Ablation.model_validate(document)
-    except ValidationError as error:
-        raise from_pydantic(file, error) from error
+    ablation = load_model(file, Ablation, "an ablation manifest")
     base = Path() if file in shipped_ablations().values() else file.parent
     sets = {
         name: value.model_copy(

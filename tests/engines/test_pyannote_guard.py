@@ -44,7 +44,7 @@ def test_a_folder_of_its_own_parts_is_taken(tmp_path: Path) -> None:
         (lambda d: d.pop("pipeline"), "pipeline is not"),
         (lambda d: d.update(preprocessors={"audio": {"name": "os.system"}}), "has preprocessors"),
         (lambda d: d["pipeline"]["params"].pop("plda"), "plda is not"),
-        (part("segmentation", "/tmp/other"), "segmentation is not"),
+        (part("segmentation", "/other/segmentation"), "segmentation is not"),
         (part("segmentation", "$model/../other"), "segmentation is not"),
         (part("embedding", "$model/other"), "embedding is not"),
         (part("embedding", {"checkpoint": "somebody/else"}), "embedding is not"),
