@@ -59,8 +59,8 @@ class Runner:
         if isinstance(job, ShardJob):
             return write_shard(self.dag, self.ledger, job)
         stage = self.dag.stage(job.stage)
-        with self._crumbs(job) as crumb:
-            return run_cell(stage, job, self.ledger, lambda: self._worker(job.stage), crumb, self.no_memory)
+        with self._crumbs(job) as (crumb, no_memory):
+            return run_cell(stage, job, self.ledger, lambda: self._worker(job.stage), crumb, no_memory)
 
     def _worker(self, name: str) -> Worker:
         if name not in self._workers:
@@ -83,25 +83,33 @@ class Runner:
             path.parent.mkdir(exist_ok=True)
             handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_TRUNC)
 
-        def crumb(rows: Sequence[tuple[str, int]]) -> None:
+        held: Sequence[tuple[str, int]] = ()
+
+        def crumb(rows: Sequence[tuple[str, int]], no_memory: bool = False) -> None:
+            nonlocal held
+            held = rows
             # In place and unsynced: it must survive the process, not the machine, and costs microseconds.
-            data = json.dumps(rows).encode()
+            data = json.dumps({"rows": rows, "no_memory": no_memory}).encode()
             os.pwrite(handle, data, 0)
             os.ftruncate(handle, len(data))
 
+        def no_memory() -> None:
+            crumb(held, no_memory=True)
+            self.no_memory()
+
         try:
-            yield crumb
+            yield crumb, no_memory
         finally:
             os.close(handle)
         path.unlink(missing_ok=True)
 
 
-def read_crumb(run: Path, stage: str, part: int) -> tuple[tuple[str, int], ...]:
-    """The rows that a dead worker had in hand; empty when it died elsewhere."""
+def read_crumb(run: Path, stage: str, part: int) -> tuple[tuple[tuple[str, int], ...], bool]:
+    """The rows that a dead worker had in hand, none when it died elsewhere; and whether it ended for want of memory."""
     with suppress(OSError, json.JSONDecodeError):
-        text = crumb_path(run, stage, part).read_text()
-        return tuple((name, turn) for name, turn in json.loads(text or "[]"))
-    return ()
+        crumb = json.loads(crumb_path(run, stage, part).read_text())
+        return tuple((name, turn) for name, turn in crumb["rows"]), crumb["no_memory"]
+    return (), False
 
 
 LOADING_S = 1800
