@@ -106,7 +106,7 @@ def read_checksums(data: bytes) -> dict[str, str]:
     """Hex sha256 by name, from the lines of `write_checksums`.
 
     Raises:
-        ValueError: They are not such lines, to the byte; or there is none, which is what is left of a list after a crash.
+        ValueError: They are not such lines, to the byte; or there are none: an emptied list, since each set has files.
     """
     lines = [line.partition("  ") for line in data.decode().splitlines()]
     digests = {name: digest for digest, _, name in lines}
