@@ -7,8 +7,8 @@ Both speak the same utterances in the same cells with the same number of workers
 (benchmarks/peers.py). Ours is the command `echat build`, with every stage; Ray Data reads, maps by a pool of actors and
 writes with its own CheckpointConfig (rows of written files are checkpointed, and filtered out of the next run). The
 driver and every process below it are killed at once, as soon as the engines have ended so many calls; then the same
-command runs to its end. A row is new when its engine's call ends and no committed cell held it before; `first_file_s` is
-when the first new file is committed, which a cell's own time delays.
+command runs to its end. A row is new when its engine's call ends and no committed cell held it before; `first_file_s`
+is when the first new file is committed, which a cell's own time delays.
 
     PYTHONPATH=tests/support:tests:. python benchmarks/resume.py [--dialogues 64] [--sleep 0.5] [--shares 25 50 75]
 """

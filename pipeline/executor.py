@@ -143,9 +143,13 @@ class RayExecutor:
         starting = {actor.ready.remote(): slot for slot, (_, actor) in enumerate(self.slots)}
         idle, pools = list[int](), [pool.name for pool, _ in self.slots]
         heard = time.monotonic()
+
+        def send(slot: int, cell: Cell) -> None:
+            flying[self.slots[slot][1].do.remote(self._job(cell, make_job))] = (slot, cell)
+
         while not schedule.finished:
             for slot, cell in dispatch(schedule, pools, idle):
-                flying[self.slots[slot][1].do.remote(self._job(cell, make_job))] = (slot, cell)
+                send(slot, cell)
             if not flying and not starting:
                 raise WorkFailedError("nothing runs and nothing can start: the schedule is stuck, which is a defect")
             ready, _ = self.ray.wait([*flying, *starting], num_returns=1, timeout=5.0)
@@ -162,8 +166,7 @@ class RayExecutor:
                     slot = starting.pop(reference)
                     if self._answers(reference, slot):
                         if slot in held:
-                            cell = held.pop(slot)
-                            flying[self.slots[slot][1].do.remote(self._job(cell, make_job))] = (slot, cell)
+                            send(slot, held.pop(slot))
                         else:
                             idle.append(slot)
                     else:

@@ -24,6 +24,9 @@ from pipeline.stage import Closing, Worker
 Job = CellJob | ShardJob
 
 
+_NO_MEMORY_AT = len('{"no_memory": ')
+
+
 def crumb_path(run: Path, stage: str, part: int) -> Path:
     """Where a worker notes the rows in hand, for whoever finds it dead."""
     return run / "crumbs" / f"{stage}-{part:04d}.json"
@@ -83,18 +86,14 @@ class Runner:
             path.parent.mkdir(exist_ok=True)
             handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_TRUNC)
 
-        held: Sequence[tuple[str, int]] = ()
-
-        def crumb(rows: Sequence[tuple[str, int]], no_memory: bool = False) -> None:
-            nonlocal held
-            held = rows
+        def crumb(rows: Sequence[tuple[str, int]]) -> None:
             # In place and unsynced: it must survive the process, not the machine, and costs microseconds.
-            data = json.dumps({"rows": rows, "no_memory": no_memory}).encode()
+            data = json.dumps({"no_memory": False, "rows": rows}).encode()
             os.pwrite(handle, data, 0)
             os.ftruncate(handle, len(data))
 
         def no_memory() -> None:
-            crumb(held, no_memory=True)
+            os.pwrite(handle, b" true", _NO_MEMORY_AT)  # over the "false": there is no memory for more
             self.no_memory()
 
         try:

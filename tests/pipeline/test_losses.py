@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from bench import name
+from tone_runs import build_tones
 
+from pipeline.cell import CellJob
 from pipeline.executor import _Losses
-from pipeline.runner import crumb_path, read_crumb
+from pipeline.runner import Runner, crumb_path, read_crumb
 
 A, B = (name(0), 0), (name(1), 0)
 
@@ -55,6 +57,23 @@ def test_a_crumb_that_was_never_written_whole_names_no_row(tmp_path: Path, text:
     path.parent.mkdir()
     path.write_text(text)
     assert read_crumb(tmp_path, "shout", 3) == ((), False)
-    path.write_text(json.dumps({"rows": [A, B], "no_memory": True}))
+    path.write_text(json.dumps({"no_memory": True, "rows": [A, B]}))
     assert read_crumb(tmp_path, "shout", 3) == ((A, B), True)
     assert read_crumb(tmp_path, "shout", 4) == ((), False)
+
+
+@pytest.mark.parametrize("starves", [False, True])
+def test_a_worker_that_ends_for_want_of_memory_leaves_word_of_it(tmp_path: Path, starves: bool) -> None:
+    seen: list[bool] = []
+    build_tones(tmp_path, executor={"kind": "inline"})
+    runner = Runner(tmp_path / "out", no_memory=lambda: seen.append(read_crumb(tmp_path / "out", "script", 0)[1]))
+    with runner._crumbs(CellJob("script", 0)) as (crumb, no_memory):
+        crumb([A, B])
+        crumb([B])
+        if starves:
+            no_memory()
+        assert read_crumb(tmp_path / "out", "script", 0) == ((B,), starves)
+        crumb([A, B])
+        assert read_crumb(tmp_path / "out", "script", 0) == ((A, B), False)
+    assert seen == [True] * starves
+    assert not crumb_path(tmp_path / "out", "script", 0).exists()
