@@ -11,7 +11,7 @@ all that a build does for a cell: it is synced, hashed, checked and committed. E
 The work is timed from the first engine call, before which all workers wait for each other, to the last file; the start
 (of processes, Ray and engines) is told apart.
 
-    python benchmarks/grid_efficiency.py [--rounds 3] [--dialogues 96] [--workers 4]
+    python benchmarks/grid_efficiency.py [--rounds 3] [--dialogues 192] [--workers 4]
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def main() -> int:
     """Run the rounds, write results, exit with 1 if a claim does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--dialogues", type=int, default=96)
+    parser.add_argument("--dialogues", type=int, default=192)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--side", nargs=4, help=argparse.SUPPRESS)

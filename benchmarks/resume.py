@@ -10,7 +10,7 @@ driver and every process below it are killed at once, as soon as the engines hav
 command runs to its end. A row is new when its engine's call ends and no committed cell held it before; `first_file_s`
 is when the first new file is committed, which a cell's own time delays.
 
-    PYTHONPATH=tests/support:tests:. python benchmarks/resume.py [--dialogues 64] [--sleep 0.5] [--shares 25 50 75]
+    PYTHONPATH=tests/support:tests:. python benchmarks/resume.py [--dialogues 128] [--sleep 0.5] [--shares 25 50 75]
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from sleeping import calls
 RESULTS = Path(__file__).parent / "results" / "resume.json"
 OURS, RAY_DATA = "echat build", "Ray Data with CheckpointConfig"
 FIRST_ROW_S = 15.0
-PART_ROWS = 8
+PART_ROWS = 4
 _START_S, _END_S = 600.0, 1800.0
 
 
@@ -161,7 +161,7 @@ def run_ray_data(run: str, cells: str, out: str, workers: str) -> None:
 def main() -> int:
     """Kill and resume both sides, write results, exit with 1 if a claim does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dialogues", type=int, default=64)
+    parser.add_argument("--dialogues", type=int, default=128)
     parser.add_argument("--sleep", type=float, default=0.5, help="seconds an utterance")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--shares", type=int, nargs="+", default=[25, 50, 75], help="per cent of the work")

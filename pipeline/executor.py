@@ -126,7 +126,14 @@ class RayExecutor:
         local: dict[str, Any] = {}
         if config.address == "local":
             local = {"object_store_memory": 128 * 2**20, "include_dashboard": False}
-        ray.init(address=config.address, logging_level=logging.ERROR, log_to_driver=False, **local)
+        try:
+            ray.init(address=config.address, logging_level=logging.ERROR, log_to_driver=False, **local)
+        except Exception as error:  # Ray has no type of its own for this: Exception, ConnectionError, ValueError
+            raise WorkFailedError(
+                f"Ray did not start, or could not be joined (executor.address: {config.address}):"
+                f" {' '.join(str(error).split())[:300]} If this machine is busy or short of memory, wait; then run the"
+                " same command again, what is committed stays"
+            ) from error
         self.node = ray.get_runtime_context().get_node_id()
         self.slots = [(pool, self._spawn(pool)) for pool in pools for _ in range(pool.count)]
 

@@ -9,8 +9,10 @@ import pytest
 from bench import name
 from tone_runs import build_tones
 
+from manifests.errors import WorkFailedError
+from manifests.workers import ExecutorConfig, Pool
 from pipeline.cell import CellJob
-from pipeline.executor import _Losses
+from pipeline.executor import RayExecutor, _Losses
 from pipeline.runner import Runner, crumb_path, read_crumb
 
 A, B = (name(0), 0), (name(1), 0)
@@ -77,3 +79,15 @@ def test_a_worker_that_ends_for_want_of_memory_leaves_word_of_it(tmp_path: Path,
         assert read_crumb(tmp_path / "out", "script", 0) == ((A, B), False)
     assert seen == [True] * starves
     assert not crumb_path(tmp_path / "out", "script", 0).exists()
+
+
+def test_ray_that_does_not_start_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine so busy that Ray's own limit of 30 s passes."""
+    import ray
+
+    def late(**kwargs: object) -> None:
+        raise Exception("The current node timed out during startup.\nIt is overloaded.")
+
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(WorkFailedError, match=r"address: local\): The current node timed .* run the same command"):
+        RayExecutor(tmp_path, ExecutorConfig(), (Pool(),), lambda *args, **kwargs: None)
