@@ -103,8 +103,7 @@ def run_cell(
     copied = len(made)
     todo = [place for place in range(len(rows)) if place not in made and not errors[place]]
     failures = _poisonous(job, rows, todo)
-    todo = [place for place in todo if place not in failures]
-    todo.sort(key=lambda place: (rows[place]["id"], rows[place]["turn"]) != job.suspect)
+    todo = _suspect_first(job, rows, [place for place in todo if place not in failures])
     with GpuMeter() if todo else nullcontext(None) as meter:
         spent = _make(stage, job, rows, todo, open_worker, (crumb, no_memory), made, failures) if todo else {}
     table = _table(stage, rows, row_keys, errors, made, failures)
@@ -169,6 +168,10 @@ def _poisonous(job: CellJob, rows: Sequence[Row], todo: Sequence[int]) -> dict[i
     known |= dict.fromkeys(job.no_memory, _Failure(MemoryError.__name__, starved, ""))
     found = {place: known.get((rows[place]["id"], rows[place]["turn"])) for place in todo}
     return {place: failure for place, failure in found.items() if failure is not None}
+
+
+def _suspect_first(job: CellJob, rows: Sequence[Row], todo: Sequence[int]) -> list[int]:
+    return sorted(todo, key=lambda place: (rows[place]["id"], rows[place]["turn"]) != job.suspect)
 
 
 def _voices(ledger: Ledger, job: CellJob) -> dict[str, CellRecord]:

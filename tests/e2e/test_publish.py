@@ -269,7 +269,7 @@ def test_a_damaged_shard_is_not_published(tmp_path):
 
 
 def test_a_release_without_its_list_of_files_is_not_published(release, tmp_path):
-    damaged = shutil.copytree(release, tmp_path / "release")
+    damaged = shutil.copytree(release, tmp_path / "run" / "release" / release.name)
     (damaged / "checksums.sha256").write_bytes(b"")
     with pytest.raises(UserError, match=r"checksums\.sha256 is damaged"):
         upload(damaged, str(tmp_path / "target"), tmp_path / "ledger")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from bench import name
-from tone_runs import build_tones
+from conftest import ROOT
 
 from manifests.errors import WorkFailedError
+from manifests.run import load_run
 from manifests.workers import ExecutorConfig, Pool
 from pipeline.cell import CellJob
 from pipeline.executor import RayExecutor, _Losses
@@ -67,18 +68,18 @@ def test_a_crumb_that_was_never_written_whole_names_no_row(tmp_path: Path, text:
 @pytest.mark.parametrize("starves", [False, True])
 def test_a_worker_that_ends_for_want_of_memory_leaves_word_of_it(tmp_path: Path, starves: bool) -> None:
     seen: list[bool] = []
-    build_tones(tmp_path, executor={"kind": "inline"})
-    runner = Runner(tmp_path / "out", no_memory=lambda: seen.append(read_crumb(tmp_path / "out", "script", 0)[1]))
+    manifest = load_run(ROOT / "manifests" / "runs" / "tone.yaml")
+    runner = Runner(tmp_path, manifest, no_memory=lambda: seen.append(read_crumb(tmp_path, "script", 0)[1]))
     with runner._crumbs(CellJob("script", 0)) as (crumb, no_memory):
         crumb([A, B])
         crumb([B])
         if starves:
             no_memory()
-        assert read_crumb(tmp_path / "out", "script", 0) == ((B,), starves)
+        assert read_crumb(tmp_path, "script", 0) == ((B,), starves)
         crumb([A, B])
-        assert read_crumb(tmp_path / "out", "script", 0) == ((A, B), False)
+        assert read_crumb(tmp_path, "script", 0) == ((A, B), False)
     assert seen == [True] * starves
-    assert not crumb_path(tmp_path / "out", "script", 0).exists()
+    assert not crumb_path(tmp_path, "script", 0).exists()
 
 
 def test_ray_that_does_not_start_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
