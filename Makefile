@@ -61,6 +61,7 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/grid_efficiency.py
+	$(ATTACK) benchmarks/resume.py
 	$(BIN)/python benchmarks/shard_writing.py
 	$(BIN)/python benchmarks/select_peers.py --rows 5000
 

@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ def main() -> int:
     parser.add_argument("--each", type=int, default=70)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at once")
     parser.add_argument("--augment", default="transfer")
     options = parser.parse_args()
     if not (options.emodb / "labels.csv").is_file():
@@ -111,7 +113,8 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     started, load = time.time(), os.getloadavg()[0]
     echat("build", written(options.out / "heard.yaml", run_manifest(options.each)), "--out", options.out / "run")
-    seeds = [one_seed(options, seed) for seed in range(1, options.seeds + 1)]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        seeds = list(pool.map(lambda seed: one_seed(options, seed), range(1, options.seeds + 1)))
     genders, emotions = ([one["metrics"][name] for one in seeds] for name in ("gender.correct", "emotion.uar"))
     for one in seeds:
         print(f"seed {one['seed']}: " + "; ".join(shown(name, value) for name, value in one["metrics"].items()))

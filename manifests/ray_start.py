@@ -22,22 +22,24 @@ def start_ray(address: str, **options: Any) -> Any:
         The module `ray`.
 
     Raises:
-        WorkFailedError: The machine is too busy for a node to come up.
+        WorkFailedError: It does not start, or cannot be joined.
     """
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     local = {"include_dashboard": False} if address == "local" else {}
-    for _ in range(_TRIES):
+    for left in reversed(range(_TRIES)):
         try:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local, **options)
-            return ray
-        except Exception as error:  # Ray raises no class of its own here
-            if _TOO_SLOW not in str(error):
-                raise
-            ray.shutdown()
-    raise WorkFailedError(
-        f"Ray did not start: its node did not come up within 30 s, {_TRIES} times over; run the same command again when"
-        " this machine is less busy"
-    )
+            break
+        except Exception as error:  # Ray has no type of its own for this: Exception, ConnectionError, ValueError
+            if left and _TOO_SLOW in str(error):
+                ray.shutdown()
+                continue
+            raise WorkFailedError(
+                f"Ray did not start, or could not be joined (address: {address}): {' '.join(str(error).split())[:300]}"
+                " If this machine is busy or short of memory, wait; then run the same command again, what is committed"
+                " stays"
+            ) from error
+    return ray

@@ -262,7 +262,17 @@ def test_a_damaged_shard_is_not_published(tmp_path):
     tar.write_bytes(data)
     with pytest.raises(UserError, match="is damaged"):
         make_release(tmp_path / "out", TERMS)
+    (tar.parent / "checksums.sha256").write_bytes(b"")
+    with pytest.raises(UserError, match=r"checksums\.sha256: is damaged"):
+        make_release(tmp_path / "out", TERMS)
     assert not any((tmp_path / "out" / "release").iterdir())
+
+
+def test_a_release_without_its_list_of_files_is_not_published(release, tmp_path):
+    damaged = shutil.copytree(release, tmp_path / "run" / "release" / release.name)
+    (damaged / "checksums.sha256").write_bytes(b"")
+    with pytest.raises(UserError, match=r"checksums\.sha256 is damaged"):
+        upload(damaged, str(tmp_path / "target"), tmp_path / "ledger")
 
 
 def test_publishing_again_repairs_and_follows_the_release_asked_for(run, release, tmp_path):

@@ -124,6 +124,25 @@ def test_a_listed_shard_that_is_gone_is_found_without_the_run(made, tmp_path):
     assert verify(alone)
 
 
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"name": 7}, "7: is no name of a file"),
+        ({"name": None}, "None: is no name of a file"),
+        ({"name": ["a"]}, "cannot be read"),
+        ({"size": None}, "is not of the size"),
+    ],
+)
+def test_an_index_that_names_no_file_is_a_finding(made, tmp_path, entry, said):
+    _, out = made
+    alone = tmp_path / "alone"
+    shutil.copytree(out / "shards" / "current", alone)
+    document = json.loads((alone / "dataset.json").read_text())
+    document["shards"][0] |= entry
+    (alone / "dataset.json").write_text(json.dumps(document))
+    assert any(said in str(finding).replace("[", "").replace("]", "") for finding in verify(alone))
+
+
 @pytest.mark.parametrize("victim", ["*.tar", "*.tar.idx", "dataset.json", "checksums.sha256"])
 @pytest.mark.parametrize("how", ["remove", "flip"])
 def test_a_damaged_set_is_made_again_and_damage_is_not_passed_on(made, victim, how):
