@@ -217,9 +217,8 @@ class Ledger:
         """
         path = self.data_path(record)
         try:
-            # Threads, and `read_table` with its look for a folder of files, would double what a cell of 200 rows costs.
-            with clock(STORAGE), pq.ParquetFile(path, memory_map=False) as file:
-                table = file.read(columns=list(columns) if columns else None, use_threads=False)
+            with clock(STORAGE):
+                table = read_table(path, columns)
             missing = {*(columns or ())} - {*table.column_names}  # decodes the names, too
             if missing or table.num_rows != record.rows:
                 raise ValueError(f"it holds {table.num_rows} rows and lacks {sorted(missing) or 'no column'}")
@@ -263,6 +262,18 @@ class Ledger:
         with writing(path):
             os.replace(path, path.with_name(f"{path.stem}.retired-{number}.json"))
             fsync(path.parent)
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A small Parquet file, or those of its columns that it has.
+
+    Threads, and pyarrow's own `read_table` with its look for a folder of files, would double what 200 rows cost.
+
+    Raises:
+        OSError, pa.ArrowException: It cannot be read.
+    """
+    with pq.ParquetFile(path, memory_map=False) as file:
+        return file.read(columns=list(columns) if columns else None, use_threads=False)
 
 
 def _leaves(schema: pa.Schema) -> list[str]:

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests.ids import canonical_json
+from manifests.ledger import read_table
 from pipeline.hygiene.shingles import BANDS, bands, jaccard, shingles
 from pipeline.real import SOURCE
 from pipeline.verdict import Rules
@@ -214,7 +215,7 @@ def find_duplicates(folder: Path, parts: Iterable[int], rules: Rules) -> None:
         return
     numbers = sorted(parts)
     texts, sounds = (
-        pa.concat_tables([pq.read_table(folder / f"{kind}-{part:04d}.parquet") for part in numbers]).combine_chunks()
+        pa.concat_tables([read_table(folder / f"{kind}-{part:04d}.parquet") for part in numbers]).combine_chunks()
         for kind in ("texts", "sounds")
     )
     for part, reasons in reasons_of(compare(texts, sounds, rules), rules).items():
