@@ -308,7 +308,9 @@ class Planner:
             else:
                 turns = self._turns.later(row, int(units[n]), said[n], others[n]) if num_turns[n] > 1 else [row]
             name = dialogue_id(turns)
-            out += [tuple(({"id": name} | turn)[column] for column in names) for turn in turns]
+            for turn in turns:
+                turn["id"] = name
+                out.append(tuple(map(turn.__getitem__, names)))
         return out
 
     def _units(
