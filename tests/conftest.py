@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 import yaml
 from engine_cases import engines, unexercised  # noqa: F401  (a fixture)
+from typer.testing import CliRunner
+
+from pipeline.cli import app
 
 ROOT = Path(__file__).parent.parent
 SUPPORT = ROOT / "tests" / "support"
@@ -27,6 +31,11 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         both = both and value and key != "quotas" and "engine" not in value
         out[key] = merged(out[key], value) if both else value
     return out
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that build and train come first, so that none of these long ones is begun when all others are done."""
+    items.sort(key=lambda item: item.path.parent.name not in ("e2e", "faults", "model"))
 
 
 @pytest.fixture
@@ -67,8 +76,17 @@ def calls(folder: Path) -> list[str]:
         return []
 
 
-def echat(*args: object, timeout: float = 300, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does."""
+def echat(*args: object) -> subprocess.CompletedProcess[str]:
+    """Run the command in this process: its libraries, which take seconds to import, are loaded once for all tests."""
+    result = CliRunner().invoke(app, [str(arg) for arg in args])
+    stderr = result.stderr
+    if result.exception and not isinstance(result.exception, SystemExit):
+        stderr += "".join(traceback.format_exception(result.exception))
+    return subprocess.CompletedProcess(["echat", *map(str, args)], result.exit_code, result.stdout, stderr)
+
+
+def echat_process(*args: object, timeout: float = 300, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does, in a process of its own: where its start, environment or end matter."""
     command = [ECHAT, *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, **kwargs)
 

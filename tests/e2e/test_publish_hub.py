@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 
 import pytest
@@ -155,7 +154,6 @@ def test_foreign_files_are_never_touched(run, release, hub):
 
 def test_wrong_tokens_owners_and_targets_are_said_in_a_sentence(run, hub, monkeypatch):
     command = ("publish", run, TARGET, "--licence", "CC-BY-4.0", "--anyway")
-    without = {name: value for name, value in os.environ.items() if name != "HF_TOKEN"}
     for changes, target, words in (
         ({"HF_TOKEN": "hf_wrongToken"}, TARGET, "the Hub refuses the token in HF_TOKEN"),
         ({}, "hf://datasets/others/tones", "the token in HF_TOKEN may not write there"),
@@ -163,8 +161,8 @@ def test_wrong_tokens_owners_and_targets_are_said_in_a_sentence(run, hub, monkey
         ({}, "hf://datasets/tones", "write hf://datasets/OWNER/NAME"),
         ({}, "hf://datasets/me/../x", "write hf://datasets/OWNER/NAME"),
     ):
-        env = {**without, "HF_TOKEN": TOKEN, **changes}
-        result = echat(*command[:2], target, *command[3:], env=env)
+        monkeypatch.setenv("HF_TOKEN", changes.get("HF_TOKEN", TOKEN))
+        result = echat(*command[:2], target, *command[3:])
         assert result.returncode == 2, (target, result.stderr)
         assert words in result.stderr
         assert "hf_wrongToken" not in result.stderr and TOKEN not in result.stderr and "Traceback" not in result.stderr
