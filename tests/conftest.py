@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import yaml
 from engine_cases import engines, unexercised  # noqa: F401  (a fixture)
 from typer.testing import CliRunner
 
+from manifests.run import load_run
+from pipeline.build import BuildResult, build
 from pipeline.cli import app
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +53,27 @@ def tone_yaml(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def build_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, Path], BuildResult]:
+    """Gives a finished run; it is built for the first test that asks and copied for all others.
+
+    For manifests that name no other files: two of the same text are one run.
+    """
+    kept: dict[str, tuple[Path, BuildResult]] = {}
+
+    def make(file: Path, out: Path) -> BuildResult:
+        text = file.read_text()
+        if text not in kept:
+            first = tmp_path_factory.mktemp("once") / "out"
+            kept[text] = first, build(load_run(file), file, first, quiet=True)
+        first, result = kept[text]
+        assert result.findings == []
+        shutil.copytree(first, out, symlinks=True)
+        return replace(result, shards=out / result.shards.relative_to(first))
+
+    return make
 
 
 @pytest.fixture
