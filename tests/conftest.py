@@ -111,7 +111,11 @@ def echat(*args: object) -> subprocess.CompletedProcess[str]:
 
 
 def echat_process(*args: object, timeout: float = 300, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does, in a process of its own: where its start, environment or end matter."""
+    """Run the command as a user does, in a process of its own.
+
+    Where its start, its environment or its end matter, and where it looks at a remote place: clients of those keep
+    in memory what they once saw there.
+    """
     command = [ECHAT, *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, **kwargs)
 

@@ -207,12 +207,12 @@ def test_a_corrupted_or_missing_object_is_found(run, release, s3):
     upload(release, target, run / "publish")
     s3.pipe_file("bucket/corrupt/train-1turn-00000.tar", b"not a tar")
     s3.rm_file("bucket/corrupt/README.md")
-    result = echat("verify", target)
+    result = echat_process("verify", target)
     assert result.returncode == 1
     assert "train-1turn-00000.tar: the sha256 is not the listed one" in result.stdout
     assert "README.md: is missing" in result.stdout
     s3.rm_file("bucket/corrupt/dataset.json")
-    result = echat("verify", target)
+    result = echat_process("verify", target)
     assert result.returncode == 1
     assert "has no dataset.json" in result.stdout
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from conftest import echat, tree
+from conftest import echat, echat_process, tree
 from hub_server import TOKEN, serving
 from tone_runs import build_tones
 
@@ -64,7 +64,7 @@ def test_the_command_publishes_verifies_and_has_nothing_to_do_again(run, release
     assert all("dataset.json" not in repo.trees[head] for head in repo.heads[:-1]), "complete with the last commit"
     assert TOKEN not in result.stdout + result.stderr
     assert not any(TOKEN.encode() in path.read_bytes() for path in run.rglob("*") if path.is_file())
-    result = echat("verify", TARGET)
+    result = echat_process("verify", TARGET)
     assert (result.returncode, result.stdout) == (0, f"{TARGET}: verified\n"), result.stderr
     commits = len(repo.heads)
     done = send(run, release)
@@ -121,7 +121,7 @@ def test_what_was_changed_on_the_hub_is_repaired_and_found(run, release, hub):
     send(run, release)
     repo, name = hub.repos["me/tones"], next(path for path in tree(release) if path.endswith(".tar"))
     repo.commit({**repo.files, name: repo.files[name][:-1] + b"x", "statistics.json": b"{}"})
-    result = echat("verify", TARGET)
+    result = echat_process("verify", TARGET)
     assert result.returncode == 1
     assert f"{name}: the sha256 is not the listed one" in result.stdout and "statistics.json" in result.stdout
     done = send(run, release)
