@@ -227,10 +227,7 @@ def test_wrong_places_and_missing_credentials_are_said_in_a_sentence(run, s3, mo
         ("nowhere://bucket/x", None, "cannot be used"),
     ):
         started = time.time()
-        # The client of a bucket keeps the credentials that it found first, so that others need another process.
-        result = (
-            echat_process("publish", run, target, *options, env=env) if env else echat("publish", run, target, *options)
-        )
+        result = echat_process("publish", run, target, *options, env=env)
         assert result.returncode == 2, (target, result.stderr)
         assert words in result.stderr
         assert "Traceback" not in result.stderr
