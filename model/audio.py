@@ -12,6 +12,7 @@ from manifests.sound import read_sound
 from model.features import N_FFT, SAMPLE_RATE, log_mel, num_frames
 
 _DB = 40.0  # decibels in one unit of a log-mel feature
+_TILT_DB = 4.0  # of the lowest and the highest mel at most, one up and the other down
 _SUBSTITUTED, _BAND = 30, 10  # greatest sizes, frames and mels
 
 
@@ -51,7 +52,7 @@ class Augmentation:
 
     Attributes:
         gain_db: Greatest change of the level, either way.
-        tilt_db: Greatest change of the lowest and the highest mel, one up and the other down.
+        shift: Mels by which all is moved up or down at most. It blurs the pitch.
         floor_db: Noise that fills what is quieter: how far below the loudest mel it begins, most and least; none at 0.
         bend: Frames by which a place of the middle moves at most, the rest drawn along (SpecAugment's time warp).
         stretch: Share by which the mels are drawn apart or together at most, as another throat would (vocal tract
@@ -67,7 +68,7 @@ class Augmentation:
     hidden: tuple[int, int]
     bands: int
     gain_db: float = 4.0
-    tilt_db: float = 4.0
+    shift: int = 2
     floor_db: tuple[float, float] = (0.0, 0.0)
 
 
@@ -75,14 +76,13 @@ AUGMENTATIONS = {
     "light": Augmentation(bend=40, stretch=0.05, substitutions=0, hidden=(1, 30), bands=1),
     "release": Augmentation(bend=0, stretch=0.0, substitutions=3, hidden=(2, 50), bands=2),
     "transfer": Augmentation(
-        bend=40, stretch=0.08, substitutions=0, hidden=(1, 30), bands=1, gain_db=12.0, tilt_db=8.0,
-        floor_db=(80.0, 30.0),
+        bend=40, stretch=0.05, substitutions=0, hidden=(1, 30), bands=1, gain_db=12.0, shift=0, floor_db=(80.0, 30.0)
     ),
 }  # fmt: skip
 """`release` is that of the OSUM-EChat release (SpecAugment, Park et al. 2019, and spec-substitution): it hides much, as
 befits large encoders and much speech. `light` hides little and bends more: for models that hear little speech.
-`transfer` is `light` with levels, colours and noise floors of any recording: for speech that was recorded otherwise
-than the training's, as people are who are heard by a model of synthetic voices."""
+`transfer` is `light` with levels and noise floors of any recording, and with the pitch as it is: for speech that was
+recorded otherwise than the training's, as people are who are heard by a model of synthetic voices."""
 
 
 def augment(mel_TM: Tensor, how: Augmentation, rng: np.random.Generator) -> Tensor:
@@ -125,10 +125,10 @@ def _between(rows_NC: Tensor, taken_K: np.ndarray) -> Tensor:
 
 
 def recoloured(mel_TM: Tensor, how: Augmentation, rng: np.random.Generator) -> Tensor:
-    """Another gain and tilt, and all of it up to two mels higher or lower."""
-    gain, tilt = rng.uniform(-1, 1, 2) * (how.gain_db, how.tilt_db) / _DB
+    """Another gain and tilt, and all of it some mels higher or lower."""
+    gain, tilt = rng.uniform(-1, 1, 2) * (how.gain_db, _TILT_DB) / _DB
     colour_M = torch.from_numpy(gain + tilt * np.linspace(-1, 1, mel_TM.shape[1])).float()
-    return (mel_TM + colour_M).roll(int(rng.integers(-2, 3)), dims=1)
+    return (mel_TM + colour_M).roll(int(rng.integers(-how.shift, how.shift + 1)), dims=1)
 
 
 def floored(mel_TM: Tensor, floor_db: tuple[float, float], rng: np.random.Generator) -> Tensor:

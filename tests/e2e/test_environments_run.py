@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SUPPORT, echat, echat_process
+from conftest import ROOT, SUPPORT
+from conftest import echat_process as echat
 
 QUOTAS = {"emotion": 2, "neutral": 2}
 
@@ -54,14 +55,14 @@ def test_each_pool_runs_in_its_own_environment(tmp_path: Path, tone_yaml: Callab
 
     doctor = echat("doctor", run, "--json")
     assert doctor.returncode == 0, doctor.stdout + doctor.stderr
-    done = echat_process("build", run, "--out", tmp_path / "out", "--quiet")
+    done = echat("build", run, "--out", tmp_path / "out", "--quiet")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 planned = 4 kept" in done.stdout
     assert echat("verify", tmp_path / "out").returncode == 0
     made_by = json.loads((tmp_path / "out/shards/current/dataset.json").read_text())["engines"]
     assert (made_by["speak_reply"], made_by["transcribe"]) == (["gadget-1.0"], ["gadget-2.0"])
     cells = sorted(path.name for path in (tmp_path / "out" / "stages").glob("*/*"))
-    assert echat_process("build", run, "--out", tmp_path / "out", "--quiet").returncode == 0
+    assert echat("build", run, "--out", tmp_path / "out", "--quiet").returncode == 0
     assert sorted(path.name for path in (tmp_path / "out" / "stages").glob("*/*")) == cells, "nothing is made again"
     planned = echat("plan", run, "--out", tmp_path / "out")
     reused = [line for line in planned.stdout.splitlines() if "cells reused" in line]
