@@ -181,8 +181,13 @@ def check_checkpoint(file: Path) -> None:
     if strange:
         raise UserError(f"{file}: is a pickle that would call {strange[0]}: take the model from its publisher")
     places = [name.rpartition(".") for name in named]
-    with safe_globals([getattr(import_module(module), name) for module, _, name in places]):
-        document = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+    if any(module.startswith("pyannote") for module, _, _ in places):
+        import_torchaudio()  # must come before pyannote
+    try:
+        with safe_globals([getattr(import_module(module), name) for module, _, name in places]):
+            document = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+    except Exception as error:  # as above
+        raise UserError(f"{file}: cannot be read ({error}): take it from its publisher") from error
     # pyannote imports the module that a checkpoint names as its model's.
     try:
         module = document["pyannote.audio"]["architecture"]["module"]

@@ -273,6 +273,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         OSError, pa.ArrowException: It cannot be read.
     """
     with pq.ParquetFile(path, memory_map=False) as file:
+        missing = {*(columns or ())} - {*file.schema_arrow.names}
+        if missing:
+            raise ValueError(f"it lacks {sorted(missing)}")
         return file.read(columns=list(columns) if columns else None, use_threads=False)
 
 

@@ -37,8 +37,6 @@ class CellJob:
         voices: Part and key of the reference of each voice in this part, for a stage that reads references.
         one_by_one: Give the engine one row at a time, since a worker died on this cell.
         poison: Rows (id, turn) that killed their worker more than once; they are quarantined unseen.
-        no_memory: Rows that found no memory though they were the first of a new worker; likewise.
-        suspect: Row that found no memory in a worker that had made others before: it is made first of all.
         related: Parts whose earlier cells may hold rows of this one (the part itself, and its relatives after a
             doubling of the number of parts).
     """
@@ -48,8 +46,6 @@ class CellJob:
     inputs: dict[str, str] = field(default_factory=dict)
     one_by_one: bool = False
     poison: tuple[tuple[str, int], ...] = ()
-    no_memory: tuple[tuple[str, int], ...] = ()
-    suspect: tuple[str, int] | None = None
     related: tuple[int, ...] = ()
     voices: dict[str, tuple[int, str]] = field(default_factory=dict)
 
@@ -102,7 +98,7 @@ def run_cell(
     copied = len(made)
     todo = [place for place in range(len(rows)) if place not in made and not errors[place]]
     failures = _poisonous(job, rows, todo)
-    todo = _suspect_first(job, rows, [place for place in todo if place not in failures])
+    todo = [place for place in todo if place not in failures]
     with GpuMeter() if todo else nullcontext(None) as meter:
         spent = _make(stage, job, rows, todo, open_worker, (crumb, no_memory), made, failures) if todo else {}
     table = _table(stage, rows, row_keys, errors, made, failures)
@@ -160,17 +156,12 @@ def _make(
 
 
 def _poisonous(job: CellJob, rows: Sequence[Row], todo: Sequence[int]) -> dict[int, _Failure]:
-    """The rows to make that have ended a worker twice, with the reason."""
-    died = "its worker died, or outlasted executor.deadline_s, twice on this row; see logs/ and events.jsonl"
-    starved = "it found no memory, the second time as the first row of a new worker; see events.jsonl"
-    known = dict.fromkeys(job.poison, _Failure(WORKER_DIED, died, ""))
-    known |= dict.fromkeys(job.no_memory, _Failure(MemoryError.__name__, starved, ""))
-    found = {place: known.get((rows[place]["id"], rows[place]["turn"])) for place in todo}
-    return {place: failure for place, failure in found.items() if failure is not None}
-
-
-def _suspect_first(job: CellJob, rows: Sequence[Row], todo: Sequence[int]) -> list[int]:
-    return sorted(todo, key=lambda place: (rows[place]["id"], rows[place]["turn"]) != job.suspect)
+    """The rows to make that have killed a worker twice, with that for a reason."""
+    poison = set(job.poison)
+    why = "its worker died, or outlasted executor.deadline_s, twice on this row; see logs/ and events.jsonl"
+    return {
+        place: _Failure(WORKER_DIED, why, "") for place in todo if (rows[place]["id"], rows[place]["turn"]) in poison
+    }
 
 
 def _voices(ledger: Ledger, job: CellJob) -> dict[str, CellRecord]:

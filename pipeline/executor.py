@@ -60,40 +60,11 @@ class InlineExecutor:
 
 @dataclass
 class _Losses:
-    """What is known of the deaths of workers on one cell, in this run.
-
-    Attributes:
-        seen: How often each row was alone in a dying worker's hands.
-        starved: How often each row, alone, found no memory, so that its worker ended.
-        no_memory: Rows that found none as the first of a new worker: it is their own need, nobody has leaked it.
-        suspect: The row that starved last, if not as the first of a new worker.
-    """
+    """What is known of the deaths of workers on one cell, in this run."""
 
     total: int = 0
     blind: int = 0
     seen: Counter[tuple[str, int]] = field(default_factory=Counter)
-    starved: Counter[tuple[str, int]] = field(default_factory=Counter)
-    no_memory: set[tuple[str, int]] = field(default_factory=set)
-    suspect: tuple[str, int] | None = None
-
-    def add(self, rows: tuple[tuple[str, int], ...], no_memory: bool) -> None:
-        """Note a death, with the rows in hand and whether it was for want of memory."""
-        self.total += 1
-        self.blind += not rows
-        suspect, self.suspect = self.suspect, None
-        if len(rows) == 1 and no_memory:
-            self.starved[rows[0]] += 1
-            if rows[0] == suspect:
-                self.no_memory.add(rows[0])
-            else:
-                self.suspect = rows[0]
-        elif len(rows) == 1:
-            self.seen[rows[0]] += 1
-
-    @property
-    def unexplained(self) -> int:
-        """Deaths that count against the run: all but those of rows whose own need of memory is proven."""
-        return self.total - sum(self.starved[row] for row in self.no_memory)
 
     @property
     def poison(self) -> tuple[tuple[str, int], ...]:
@@ -105,8 +76,7 @@ class RayExecutor:
     """Pools of plain Ray actors under one `ray.wait` loop. Only job descriptions and records travel.
 
     An actor that dies is replaced (`max_restarts=0`: the loop does it, and so knows of it). The rows that it had
-    in hand are run one by one from then on, and a row that kills twice is quarantined. A worker that ends for want of
-    memory has its successor make that row first of all: if there is none either, the row is quarantined.
+    in hand are run one by one from then on, and a row that kills twice is quarantined.
     """
 
     def __init__(self, run: Path, config: ExecutorConfig, pools: tuple[Pool, ...], event: Callable[..., None]) -> None:
@@ -131,18 +101,13 @@ class RayExecutor:
 
     def run(self, schedule: Schedule, make_job: Callable[[Cell], Job], done: Callable[[Cell, Any], None]) -> None:
         flying: dict[Any, tuple[int, Cell]] = {}
-        held: dict[int, Cell] = {}  # cells that wait for the new worker of their slot, and for no other
         # Only a worker that answers is given a cell: one for which a cluster has no room would keep it for ever.
         starting = {actor.ready.remote(): slot for slot, (_, actor) in enumerate(self.slots)}
         idle, pools = list[int](), [pool.name for pool, _ in self.slots]
         heard = time.monotonic()
-
-        def send(slot: int, cell: Cell) -> None:
-            flying[self.slots[slot][1].do.remote(self._job(cell, make_job))] = (slot, cell)
-
         while not schedule.finished:
             for slot, cell in dispatch(schedule, pools, idle):
-                send(slot, cell)
+                flying[self.slots[slot][1].do.remote(self._job(cell, make_job))] = (slot, cell)
             if not flying and not starting:
                 raise WorkFailedError("nothing runs and nothing can start: the schedule is stuck, which is a defect")
             ready, _ = self.ray.wait([*flying, *starting], num_returns=1, timeout=5.0)
@@ -158,10 +123,7 @@ class RayExecutor:
                 if reference in starting:
                     slot = starting.pop(reference)
                     if self._answers(reference, slot):
-                        if slot in held:
-                            send(slot, held.pop(slot))
-                        else:
-                            idle.append(slot)
+                        idle.append(slot)
                     else:
                         starting[self.slots[slot][1].ready.remote()] = slot
                     continue
@@ -171,10 +133,8 @@ class RayExecutor:
                 except self.failures.RayTaskError as error:
                     raise WorkFailedError(f"{cell[0]}, part {cell[1]}: {error}") from error
                 except self.failures.RayError as error:
-                    if self._lost(slot, cell, error).suspect:
-                        held[slot] = cell
-                    else:
-                        schedule.lose(cell)
+                    self._lost(slot, cell, error)
+                    schedule.lose(cell)
                     starting[self.slots[slot][1].ready.remote()] = slot
                 else:
                     if isinstance(record, UserError | WorkFailedError):
@@ -216,27 +176,27 @@ class RayExecutor:
         job = make_job(cell)
         lost = self.losses.get(cell)
         if lost and isinstance(job, CellJob):
-            no_memory = tuple(sorted(lost.no_memory))
-            return replace(job, one_by_one=True, poison=lost.poison, no_memory=no_memory, suspect=lost.suspect)
+            return replace(job, one_by_one=True, poison=lost.poison)
         return job
 
-    def _lost(self, slot: int, cell: Cell, error: Exception) -> _Losses:
-        """Replace a dead actor and note what it had in hand; returns what is known of the cell."""
+    def _lost(self, slot: int, cell: Cell, error: Exception) -> None:
+        """Replace a dead actor and note what it had in hand."""
         pool, actor = self.slots[slot]
         lost = self.losses.setdefault(cell, _Losses())
-        rows, no_memory = read_crumb(self.run_folder, *cell)
-        lost.add(rows, no_memory)
+        rows = read_crumb(self.run_folder, *cell)
+        lost.total += 1
+        lost.blind += not rows
+        if len(rows) == 1:
+            lost.seen[rows[0]] += 1
         crumb_path(self.run_folder, *cell).unlink(missing_ok=True)
-        why = "no memory" if no_memory else str(error)[:500]
-        self.event("worker_lost", stage=cell[0], part=cell[1], losses=lost.total, rows=rows, error=why)
-        if lost.blind >= _MAX_BLIND_LOSSES or lost.unexplained >= MAX_CELL_LOSSES:
+        self.event("worker_lost", stage=cell[0], part=cell[1], losses=lost.total, rows=rows, error=str(error)[:500])
+        if lost.blind >= _MAX_BLIND_LOSSES or lost.total >= MAX_CELL_LOSSES:
             raise WorkFailedError(
                 f"workers died {lost.total} times on {cell[0]}, part {cell[1]}; see {self.run_folder / 'logs'}"
                 f" and events.jsonl, then run the same command again"
             )
         self.ray.kill(actor, no_restart=True)
         self.slots[slot] = (pool, self._spawn(pool))
-        return lost
 
     def close(self) -> None:
         self.ray.shutdown()

@@ -307,10 +307,8 @@ class Planner:
                 turns = [row | recording.columns()]  # a recording is one turn
             else:
                 turns = self._turns.later(row, int(units[n]), said[n], others[n]) if num_turns[n] > 1 else [row]
-            name = dialogue_id(turns)
-            for turn in turns:
-                turn["id"] = name
-                out.append(tuple(map(turn.__getitem__, names)))
+            name = {"id": dialogue_id(turns)}
+            out += [tuple(map((turn | name).__getitem__, names)) for turn in turns]
         return out
 
     def _units(

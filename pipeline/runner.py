@@ -24,9 +24,6 @@ from pipeline.stage import Closing, Worker
 Job = CellJob | ShardJob
 
 
-_NO_MEMORY_AT = len('{"no_memory": ')
-
-
 def crumb_path(run: Path, stage: str, part: int) -> Path:
     """Where a worker notes the rows in hand, for whoever finds it dead."""
     return run / "crumbs" / f"{stage}-{part:04d}.json"
@@ -62,8 +59,8 @@ class Runner:
         if isinstance(job, ShardJob):
             return write_shard(self.dag, self.ledger, job)
         stage = self.dag.stage(job.stage)
-        with self._crumbs(job) as (crumb, no_memory):
-            return run_cell(stage, job, self.ledger, lambda: self._worker(job.stage), crumb, no_memory)
+        with self._crumbs(job) as crumb:
+            return run_cell(stage, job, self.ledger, lambda: self._worker(job.stage), crumb, self.no_memory)
 
     def _worker(self, name: str) -> Worker:
         if name not in self._workers:
@@ -88,27 +85,23 @@ class Runner:
 
         def crumb(rows: Sequence[tuple[str, int]]) -> None:
             # In place and unsynced: it must survive the process, not the machine, and costs microseconds.
-            data = json.dumps({"no_memory": False, "rows": rows}).encode()
+            data = json.dumps(rows).encode()
             os.pwrite(handle, data, 0)
             os.ftruncate(handle, len(data))
 
-        def no_memory() -> None:
-            os.pwrite(handle, b" true", _NO_MEMORY_AT)  # over the "false": there is no memory for more
-            self.no_memory()
-
         try:
-            yield crumb, no_memory
+            yield crumb
         finally:
             os.close(handle)
         path.unlink(missing_ok=True)
 
 
-def read_crumb(run: Path, stage: str, part: int) -> tuple[tuple[tuple[str, int], ...], bool]:
-    """The rows that a dead worker had in hand, none when it died elsewhere; and whether it ended for want of memory."""
+def read_crumb(run: Path, stage: str, part: int) -> tuple[tuple[str, int], ...]:
+    """The rows that a dead worker had in hand; empty when it died elsewhere."""
     with suppress(OSError, json.JSONDecodeError):
-        crumb = json.loads(crumb_path(run, stage, part).read_text())
-        return tuple((name, turn) for name, turn in crumb["rows"]), crumb["no_memory"]
-    return (), False
+        text = crumb_path(run, stage, part).read_text()
+        return tuple((name, turn) for name, turn in json.loads(text or "[]"))
+    return ()
 
 
 LOADING_S = 1800

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 MAX_CELL_LOSSES = 50
-"""Deaths of workers on one cell after which a run gives up; those of rows with a proven need of memory do not count."""
+"""Deaths of workers on one cell after which a run gives up."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,13 @@ def test_a_description_that_is_a_list_is_refused(tmp_path: Path) -> None:
 
 class Calls:
     def __reduce__(self) -> tuple[Any, ...]:
-        return print, ("called",)
+        return os.path.basename, ("called",)
 
 
 def test_a_checkpoint_that_calls_or_is_none_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "pytorch_model.bin"
     torch.save({"weight": Calls()}, file)
-    with pytest.raises(UserError, match=r"would call builtins\.print"):
+    with pytest.raises(UserError, match=r"would call posixpath\.basename"):
         check_checkpoint(file)
     whole = file.read_bytes()
     for data in (b"", b"no checkpoint", b"\x80\x02}q\x00.", whole[: len(whole) // 2]):

@@ -131,13 +131,6 @@ def test_poison_never_reaches_the_worker(bench: Bench, size: int) -> None:
     assert not {row for batch in bench.crumbs for row in batch} & set(poison)
 
 
-def test_a_row_without_memory_is_told_as_that_and_a_suspect_goes_first(bench: Bench) -> None:
-    record, worker = bench.work(no_memory=((name(2), 0),), suspect=(name(9), 0), one_by_one=True)
-    assert worker.seen == ["nine", *(text for text in TEXTS if text not in ("two", "nine"))]
-    assert [(item["id"], item["type"]) for item in record.failures] == [(name(2), "MemoryError")]
-    assert bench.column(record, "shout") == [None if text == "two" else text.upper() for text in TEXTS]
-
-
 def test_poison_alone_opens_no_worker(bench: Bench) -> None:
     assert len(bench.make(poison=tuple((name(place), 0) for place in range(len(TEXTS)))).failures) == len(TEXTS)
 
