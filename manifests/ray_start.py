@@ -30,7 +30,7 @@ def start_ray(address: str, **options: Any) -> Any:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local, **options)
     except Exception as error:  # Ray has no type of its own for this: Exception, ConnectionError, ValueError
         raise WorkFailedError(
-            f"Ray did not start, or could not be joined (address: {address}): {' '.join(str(error).split())[:300]}"
-            " If this machine is busy or short of memory, wait; then run the same command again, what is committed stays"
+            f"Ray did not start, or could not be joined ({address}): {' '.join(str(error).split())[:300]}"
+            " If this machine is busy or short of memory, wait; then run the same command again"
         ) from error
     return ray

@@ -133,7 +133,7 @@ def recoloured(mel_TM: Tensor, how: Augmentation, rng: np.random.Generator) -> T
 
 def floored(mel_TM: Tensor, floor_db: tuple[float, float], rng: np.random.Generator) -> Tensor:
     """Steady noise under a recording, of a level and a tilt of its own."""
-    below, tilt = rng.uniform(*sorted(floor_db)), rng.uniform(-10, 10)
+    below, tilt = rng.uniform(min(floor_db), max(floor_db)), rng.uniform(-10, 10)
     floor_M = mel_TM.max() - torch.from_numpy(below + tilt * np.linspace(-1, 1, mel_TM.shape[1])).float() / _DB
     return torch.maximum(mel_TM, floor_M + 0.05 * torch.from_numpy(rng.standard_normal(mel_TM.shape)).float())
 
