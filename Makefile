@@ -32,7 +32,7 @@ demo: setup
 	$(BIN)/echat report $(OUT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 # A run against a real server with a real, tiny model: minutes on two cores.
 test-llm: $(VENV)/.installed-llm
@@ -61,6 +61,7 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/grid_efficiency.py
+	$(ATTACK) benchmarks/resume.py
 	$(BIN)/python benchmarks/shard_writing.py
 	$(BIN)/python benchmarks/select_peers.py --rows 5000
 

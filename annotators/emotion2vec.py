@@ -102,7 +102,9 @@ class Emotion2vecConfig(AnnotatorConfig):
     throughput = Throughput(110.0, "gpu", "its shape, random weights, batch 1, H200: benchmarks/engines_gpu.py")
 
     engine: Literal["emotion2vec"] = "emotion2vec"
-    model: str = Field(default="emotion2vec/emotion2vec_plus_large", description="A folder, or OWNER/NAME[@COMMIT]")
+    model: str = unkeyed(
+        "emotion2vec/emotion2vec_plus_large", "A folder, or OWNER/NAME[@COMMIT]; what is in it is in the revision"
+    )
     embedding: bool = Field(default=False, description="Keep the utterance embedding beside the label")
     device: Literal["auto", "cpu", "cuda"] = unkeyed("auto", "Where it runs; auto takes a GPU that is there")
     threads: int = unkeyed(1, "Threads of one worker on a CPU", ge=1)

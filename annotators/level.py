@@ -40,7 +40,8 @@ class LevelRater:
         """Quality from frame levels."""
         wave = prepare(samples, sample_rate)
         clipped = float(np.mean(np.abs(checked(samples, sample_rate)) >= 0.999))
-        frames = np.pad(wave, (0, -len(wave) % _FRAME)).reshape(-1, _FRAME)
+        short = -len(wave) % _FRAME
+        frames = (np.pad(wave, (0, short)) if short else wave).reshape(-1, _FRAME)
         power = np.mean(frames.astype(np.float64) ** 2, axis=1)
         active = _db(power) > self.active_dbfs
         first = int(np.argmax(active)) if active.any() else len(active)

@@ -36,6 +36,7 @@ _PIPELINE = (
     "plda/xvec_transform.npz",
 )  # fmt: skip
 _CLASS = "pyannote.audio.pipelines.SpeakerDiarization"
+_MODELS = "pyannote.audio.models."
 _PARTS = ("segmentation", "embedding", "plda")
 _SOFTNESS = 0.25  # seconds around the limit within which an answer is unsure
 
@@ -165,9 +166,10 @@ def check_checkpoint(file: Path) -> None:
     """Refuse a checkpoint that could run code when it is loaded.
 
     Raises:
-        UserError: It is no checkpoint, or names something else than data.
+        UserError: It is no checkpoint, names something else than data, or a model that is none of pyannote's.
     """
-    from torch.serialization import get_unsafe_globals_in_checkpoint
+    import torch
+    from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
     try:
         named = get_unsafe_globals_in_checkpoint(file)
@@ -178,6 +180,21 @@ def check_checkpoint(file: Path) -> None:
     strange = sorted(set(named) - DATA_GLOBALS)
     if strange:
         raise UserError(f"{file}: is a pickle that would call {strange[0]}: take the model from its publisher")
+    places = [name.rpartition(".") for name in named]
+    if any(module.startswith("pyannote") for module, _, _ in places):
+        import_torchaudio()  # must come before pyannote
+    try:
+        with safe_globals([getattr(import_module(module), name) for module, _, name in places]):
+            document = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+    except Exception as error:  # as above
+        raise UserError(f"{file}: cannot be read ({error}): take it from its publisher") from error
+    # pyannote imports the module that a checkpoint names as its model's.
+    try:
+        module = document["pyannote.audio"]["architecture"]["module"]
+    except (LookupError, TypeError):
+        module = ""
+    if not str(module).startswith(_MODELS):
+        raise UserError(f"{file}: is a model of {module or 'no module'}, not of {_MODELS}*: take it from its publisher")
 
 
 def check_pipeline(folder: Path) -> None:
@@ -219,9 +236,9 @@ class PyannoteSpeakersConfig(AnnotatorConfig):
     throughput = Throughput(10.0, "gpu", "a guess, not measured")
 
     engine: Literal["pyannote"] = "pyannote"
-    model: str = Field(
-        default="pyannote/speaker-diarization-community-1",
-        description="A folder in the layout of community-1, or OWNER/NAME[@COMMIT]",
+    model: str = unkeyed(
+        "pyannote/speaker-diarization-community-1",
+        "A folder in the layout of community-1, or OWNER/NAME[@COMMIT]; what is in it is in the revision",
     )
     least_seconds: float = Field(
         default=0.5, gt=0, description="Speech of anybody but the main speaker from which several are heard"
@@ -268,8 +285,8 @@ class PyannoteRaterConfig(RaterConfig):
     throughput = Throughput(20.0, "core", "a guess, not measured")
 
     engine: Literal["pyannote"] = "pyannote"
-    model: str = Field(
-        default="whisperx", description="A segmentation checkpoint (not powerset); whisperx: the one in its wheel"
+    model: str = unkeyed(
+        "whisperx", "A segmentation checkpoint (not powerset), which is in the revision; whisperx: the one in its wheel"
     )
     onset: float = Field(default=0.5, gt=0, lt=1, description="Probability at which speech begins")
     offset: float = Field(default=0.363, gt=0, lt=1, description="Probability below which it ends")

@@ -15,10 +15,14 @@ from manifests.labels import CUES, LANGUAGES, NONE
 from manifests.wer import error_rates, normalise
 
 
-def read_symbols(samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Symbols of an utterance, int (num_symbols,), without the silence before and after; cuts and noise misread."""
-    wave = prepare(samples, sample_rate, tonecode.SAMPLE_RATE)
-    symbols = tonecode.read(wave[tonecode.LEAD_SAMPLES :])
+def read_symbols(samples: np.ndarray, sample_rate: int, most: int | None = None) -> np.ndarray:
+    """Symbols of an utterance, int (num_symbols,), without the silence before and after; cuts and noise misread.
+
+    Args:
+        most: Read so many from the start; all of them if None.
+    """
+    wave = prepare(samples, sample_rate, tonecode.SAMPLE_RATE)[tonecode.LEAD_SAMPLES :]
+    symbols = tonecode.read(wave if most is None else wave[: most * tonecode.SYMBOL_SAMPLES])
     silent = np.flatnonzero(symbols == tonecode.SILENCE)
     return symbols[: silent[0]] if silent.size else symbols
 
@@ -76,8 +80,8 @@ class ToneAnnotator:
 
     def annotate(self, clip: Clip) -> Label:
         """The label that the tones spell, with certainty; equal probabilities when they spell none."""
-        symbols = read_symbols(clip.audio, SAMPLE_RATE)
         place = tonecode.FAMILIES.index(self.family)
+        symbols = read_symbols(clip.audio, SAMPLE_RATE, place + 1)
         heard = len(symbols) > place
         value = tonecode.symbol_label(self.family, int(symbols[place])) if heard else NONE
         classes = (*CUES[self.family], NONE) if self.family == "event" else CUES[self.family]

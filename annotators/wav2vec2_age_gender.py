@@ -116,8 +116,9 @@ class _Config(AnnotatorConfig):
     throughput = Throughput(110.0, "gpu", "its shape, random weights, batch 1, H200: benchmarks/engines_gpu.py")
 
     engine: Literal["wav2vec2_age_gender"] = "wav2vec2_age_gender"
-    model: str = Field(
-        default="audeering/wav2vec2-large-robust-24-ft-age-gender", description="A folder, or OWNER/NAME[@COMMIT]"
+    model: str = unkeyed(
+        "audeering/wav2vec2-large-robust-24-ft-age-gender",
+        "A folder, or OWNER/NAME[@COMMIT]; what is in it is in the revision",
     )
     device: Literal["auto", "cpu", "cuda"] = unkeyed("auto", "Where it runs; auto takes a GPU that is there")
 

@@ -98,13 +98,11 @@ class WhisperxConfig(RecognizerConfig):
     )
 
     engine: Literal["whisperx"] = "whisperx"
-    model: str = Field(
-        default="Systran/faster-whisper-large-v3",
-        description="Whisper for CTranslate2: a folder, or OWNER/NAME[@COMMIT]",
+    model: str = unkeyed(
+        "Systran/faster-whisper-large-v3",
+        "Whisper for CTranslate2: a folder, or OWNER/NAME[@COMMIT]; what is in it is in the revision",
     )
-    align: dict[str, str] = Field(
-        default=_ALIGNERS, description="wav2vec2 aligner of each language, likewise; without one no word times"
-    )
+    align: dict[str, str] = unkeyed(_ALIGNERS, "wav2vec2 aligner of each language, likewise; without one no word times")
     beam: int = Field(default=5, ge=1, le=20, description="Width of the beam search; 1 is greedy")
     windows: Literal["short", "full"] = Field(
         default="short", description="encoder windows as long as the clip and 2 s, or of 30 s always"

@@ -50,14 +50,16 @@ CASES = {
 }
 
 
-def manifest(folder: Path, dialogues: int, part_rows: int, workers: list[dict[str, Any]], sleep: float) -> Path:
-    """A run of sleeping engines."""
+def manifest(
+    folder: Path, dialogues: int, part_rows: int, workers: list[dict[str, Any]], sleep: float, ears: float = 0.75
+) -> Path:
+    """A run of sleeping engines; the recognizer sleeps `ears` times as long as a speaker."""
     tone = {"engine": "tone"}
     document = {
         "name": "simulate", "plugins": ["sleeping"],
         "plan": {"quotas": {"gender": dialogues}, "part_rows": part_rows},
         "speak_query": {"engine": "sleeping", "sleep": sleep}, "speak_reply": {"engine": "sleeping", "sleep": sleep},
-        "transcribe": {"engine": "sleeping", "sleep": 0.75 * sleep}, "annotate": {"gender": tone},
+        "transcribe": {"engine": "sleeping", "sleep": ears * sleep}, "annotate": {"gender": tone},
         "rate": {"engine": "level"}, "tokenize": tone, "workers": workers,
     }  # fmt: skip
     folder.mkdir(parents=True)

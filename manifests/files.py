@@ -106,11 +106,11 @@ def read_checksums(data: bytes) -> dict[str, str]:
     """Hex sha256 by name, from the lines of `write_checksums`.
 
     Raises:
-        ValueError: They are not such lines, to the byte.
+        ValueError: They are not such lines, to the byte; or there are none: an emptied list, since each set has files.
     """
     lines = [line.partition("  ") for line in data.decode().splitlines()]
     digests = {name: digest for digest, _, name in lines}
-    if not all(digests) or write_checksums(digests) != data:
+    if not digests or not all(digests) or write_checksums(digests) != data:
         raise ValueError("it is no list of checksums, or a part of one")
     return digests
 

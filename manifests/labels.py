@@ -6,6 +6,8 @@ reply emotions), lower-cased; `canonical` maps the spellings of other corpora to
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from manifests.errors import UserError
 
 NONE = "none"  # absent label; never null, or readers of JSON guess wrong column types
@@ -73,6 +75,7 @@ def slots(family: str, count: int) -> tuple[str, ...]:
     return tuple(family if number == 1 else f"{family}_{number}" for number in range(1, count + 1))
 
 
+@lru_cache(maxsize=256)
 def family_of(slot: str) -> str:
     """The family of an annotator's slot."""
     return slot.partition("_")[0]

@@ -37,7 +37,8 @@ def read(samples: np.ndarray) -> np.ndarray:
     Args:
         samples: float (num_samples,) at 16 kHz.
     """
-    frames = np.pad(samples, (0, -len(samples) % SYMBOL_SAMPLES)).reshape(-1, SYMBOL_SAMPLES)
+    short = -len(samples) % SYMBOL_SAMPLES
+    frames = (np.pad(samples, (0, short)) if short else samples).reshape(-1, SYMBOL_SAMPLES)
     band = np.abs(np.fft.rfft(frames, axis=1))[:, FIRST_BIN : FIRST_BIN + NUM_SYMBOLS]
     return np.where(np.abs(frames).mean(axis=1) > FLOOR, band.argmax(axis=1), SILENCE)
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from manifests.sound import read_sound
 from model.features import N_FFT, SAMPLE_RATE, log_mel, num_frames
 
-_COLOUR_DB = 4.0
 _DB = 40.0  # decibels in one unit of a log-mel feature
+_TILT_DB = 4.0  # of the lowest and the highest mel at most, one up and the other down
 _SUBSTITUTED, _BAND = 30, 10  # greatest sizes, frames and mels
 
 
@@ -48,9 +48,12 @@ def frames_of(seconds: float) -> int:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far training changes a recording, before another microphone's colour is laid on it.
+    """How far training changes a recording.
 
     Attributes:
+        gain_db: Greatest change of the level, either way.
+        shift: Mels by which all is moved up or down at most. It blurs the pitch.
+        floor_db: Noise that fills what is quieter: how far below the loudest mel it begins, most and least; none at 0.
         bend: Frames by which a place of the middle moves at most, the rest drawn along (SpecAugment's time warp).
         stretch: Share by which the mels are drawn apart or together at most, as another throat would (vocal tract
             length perturbation, Jaitly & Hinton 2013).
@@ -64,14 +67,22 @@ class Augmentation:
     substitutions: int
     hidden: tuple[int, int]
     bands: int
+    gain_db: float = 4.0
+    shift: int = 2
+    floor_db: tuple[float, float] = (0.0, 0.0)
 
 
 AUGMENTATIONS = {
     "light": Augmentation(bend=40, stretch=0.05, substitutions=0, hidden=(1, 30), bands=1),
     "release": Augmentation(bend=0, stretch=0.0, substitutions=3, hidden=(2, 50), bands=2),
-}
+    "transfer": Augmentation(
+        bend=40, stretch=0.05, substitutions=0, hidden=(1, 30), bands=1, gain_db=12.0, shift=0, floor_db=(80.0, 30.0)
+    ),
+}  # fmt: skip
 """`release` is that of the OSUM-EChat release (SpecAugment, Park et al. 2019, and spec-substitution): it hides much, as
-befits large encoders and much speech. `light` hides little and bends more: for models that hear little speech."""
+befits large encoders and much speech. `light` hides little and bends more: for models that hear little speech.
+`transfer` is `light` with levels and noise floors of any recording, and with the pitch as it is: for speech that was
+recorded otherwise than the training's, as people are who are heard by a model of synthetic voices."""
 
 
 def augment(mel_TM: Tensor, how: Augmentation, rng: np.random.Generator) -> Tensor:
@@ -80,7 +91,10 @@ def augment(mel_TM: Tensor, how: Augmentation, rng: np.random.Generator) -> Tens
         mel_TM = bent(mel_TM, how.bend, rng)
     if how.stretch:
         mel_TM = stretched(mel_TM, how.stretch, rng)
-    return masked(recoloured(mel_TM, rng), how, rng)
+    mel_TM = recoloured(mel_TM, how, rng)
+    if how.floor_db[0]:
+        mel_TM = floored(mel_TM, how.floor_db, rng)
+    return masked(mel_TM, how, rng)
 
 
 def bent(mel_TM: Tensor, most: int, rng: np.random.Generator) -> Tensor:
@@ -110,11 +124,18 @@ def _between(rows_NC: Tensor, taken_K: np.ndarray) -> Tensor:
     return torch.lerp(rows_NC[low_K], rows_NC[high_K], share_K1)
 
 
-def recoloured(mel_TM: Tensor, rng: np.random.Generator) -> Tensor:
-    """Another gain and tilt, of up to 4 dB each, and all of it up to two mels higher or lower."""
-    gain, tilt = rng.uniform(-_COLOUR_DB, _COLOUR_DB, 2) / _DB
+def recoloured(mel_TM: Tensor, how: Augmentation, rng: np.random.Generator) -> Tensor:
+    """Another gain and tilt, and all of it some mels higher or lower."""
+    gain, tilt = rng.uniform(-1, 1, 2) * (how.gain_db, _TILT_DB) / _DB
     colour_M = torch.from_numpy(gain + tilt * np.linspace(-1, 1, mel_TM.shape[1])).float()
-    return (mel_TM + colour_M).roll(int(rng.integers(-2, 3)), dims=1)
+    return (mel_TM + colour_M).roll(int(rng.integers(-how.shift, how.shift + 1)), dims=1)
+
+
+def floored(mel_TM: Tensor, floor_db: tuple[float, float], rng: np.random.Generator) -> Tensor:
+    """Steady noise under a recording, of a level and a tilt of its own."""
+    below, tilt = rng.uniform(min(floor_db), max(floor_db)), rng.uniform(-10, 10)
+    floor_M = mel_TM.max() - torch.from_numpy(below + tilt * np.linspace(-1, 1, mel_TM.shape[1])).float() / _DB
+    return torch.maximum(mel_TM, floor_M + 0.05 * torch.from_numpy(rng.standard_normal(mel_TM.shape)).float())
 
 
 def masked(mel_TM: Tensor, how: Augmentation, rng: np.random.Generator) -> Tensor:

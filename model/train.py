@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from manifests.errors import UserError, WorkFailedError
+from manifests.ray_start import start_ray
 from model.checkpoint import Progress, latest, read_about
 from model.recipe import TrainManifest
 from model.trainer import Watcher, train_here
@@ -63,7 +64,7 @@ def _train_on_ray(recipe: TrainManifest, out: Path) -> None:
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     started = not ray.is_initialized()
     if started:
-        ray.init(address=workers.address, include_dashboard=False, log_to_driver=False)
+        start_ray(workers.address)
     try:
         result = TorchTrainer(
             _worker,

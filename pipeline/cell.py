@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 import os
 import socket
 import time
@@ -24,6 +22,7 @@ from pipeline.gpu import GpuMeter, free_memory, out_of_memory
 from pipeline.join import join_rows
 from pipeline.stage import REFERENCE, Metered, Row, Stage, Worker, identity_digest, value_bytes
 from pipeline.stages.voices import VOICES, reference
+from pipeline.values import Columns
 
 WORKER_DIED = "WorkerDied"
 _MAX_TEXT = 4000  # of a traceback kept in a record
@@ -226,6 +225,9 @@ class _Batches:
     size: int
     halved: int = 0
 
+    def __post_init__(self) -> None:
+        self._columns = Columns(self.stage.writes)
+
     def run(self, places: Sequence[int]) -> Iterator[tuple[int, dict[str, Any] | _Failure]]:
         """Run a batch; when it fails, its halves; a single row that fails is a failure."""
         batch = [self.rows[place] for place in places]
@@ -238,7 +240,7 @@ class _Batches:
             short = next((result for result in out if isinstance(result, Exception) and out_of_memory(result)), None)
             if short is not None and len(batch) > 1:
                 raise short
-            found = [_failed(it) if isinstance(it, Exception) else _checked(self.stage, it) for it in out]
+            found = [_failed(it) if isinstance(it, Exception) else self._columns.checked(it) for it in out]
         except (UserError, WorkFailedError):
             raise
         except Exception as error:
@@ -270,41 +272,6 @@ def _failed(error: Exception) -> _Failure:
 def _plain(text: str) -> str:
     """Text that UTF-8 can hold: an engine's message may carry half a character."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _checked(stage: Stage, result: Mapping[str, Any]) -> dict[str, Any]:
-    """One output row with exactly the declared columns, each of its type."""
-    names = stage.writes.names
-    if set(result) != set(names):
-        raise ValueError(f"the engine wrote {sorted(result)} where the stage declares {sorted(names)}")
-    for item in stage.writes:
-        optional = (item.metadata or {}).get(b"optional") == b"yes"
-        if not (optional and result[item.name] is None):
-            _check_value(item.name, result[item.name], item.type)
-    return dict(result)
-
-
-def _check_value(name: str, value: Any, kind: pa.DataType) -> None:
-    """Refuse what Arrow would convert in silence: 1.5 to 1, text to a list of letters; and what is no number."""
-    if pa.types.is_list(kind):
-        if not isinstance(value, list | tuple):
-            raise ValueError(f"the engine wrote {type(value).__name__} to {name}, which holds {kind}")
-        for item in value:
-            _check_value(name, item, kind.value_type)
-        return
-    if value is None:
-        raise ValueError(f"the engine left {name} empty")
-    if pa.types.is_floating(kind):
-        fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if fits and not math.isfinite(value):
-            raise ValueError(f"the engine wrote {value} to {name}")
-    elif pa.types.is_integer(kind):
-        fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    else:
-        fits = isinstance(value, str if pa.types.is_string(kind) else bytes)
-    if not fits:
-        raise ValueError(f"the engine wrote {type(value).__name__} to {name}, which holds {kind}")
-    pa.scalar(value, kind)
 
 
 def _table(

@@ -25,6 +25,7 @@ def plan(
         from manifests.errors import UserError
         from pipeline.build import check_engines
         from pipeline.cluster import lines
+        from pipeline.dag import build_dag
         from pipeline.estimate import as_json as to_json
         from pipeline.estimate import check_placement, disk, estimate
         from pipeline.stages.plan import count_plan
@@ -48,13 +49,14 @@ def plan(
             show(str(space))
             for line in lines(simulated) if simulated else ():
                 show(line)
-        if out is not None and (out / "stages").exists():
-            _print_reuse(dag, out)
         if not assume_cluster:
-            check_engines(dag, run)
+            # Engines of other environments name themselves, which the keys of their cells need.
+            dag = build_dag(check_engines(dag, run), run)
             check_placement(dag)
             if not space.fits:
                 raise UserError(f"{space}; free some space, choose another --out, or plan fewer dialogues")
+        if out is not None and (out / "stages").exists() and not as_json:
+            _print_reuse(with_topup(dag, out), out)
 
 
 def _simulate(dag: Any, figures: Any, cluster: Path | None, like: Path | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests.ids import canonical_json
+from manifests.ledger import read_table
 from pipeline.hygiene.shingles import BANDS, bands, jaccard, shingles
 from pipeline.real import SOURCE
 from pipeline.verdict import Rules
@@ -56,13 +58,13 @@ def unpack(who: Owner) -> tuple[str, str, int]:
     return PRIORITY[who[0]], who[1:-5].decode(), int.from_bytes(who[-4:], "big")
 
 
-def label_key(turns: Sequence[Mapping[str, Any]]) -> list[Any]:
+def label_key(turns: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
     """The languages and, turn by turn, the cues that the replies answer to: texts of equal ones may be duplicates.
 
     So the dialogues of a contrastive pair, which say the same in other cues by design, are never compared.
     """
-    cues = [[[family, row[f"plan.{family}"]] for family in sorted(row["plan.cues"])] for row in turns]
-    return [turns[0]["plan.language"], turns[0]["plan.query_language"], cues]
+    cues = tuple(tuple((family, row[f"plan.{family}"]) for family in sorted(row["plan.cues"])) for row in turns)
+    return turns[0]["plan.language"], turns[0]["plan.query_language"], cues
 
 
 class Compared:
@@ -86,7 +88,7 @@ class Compared:
             self.texts.append({"who": who, "labels": _digest(labels), **packed})
         for row in turns if config.duplicate_audio else ():
             digest = row["speak_query.audio_sha256"]
-            key = _digest([digest, labels if real else []])
+            key = _digest((digest, labels if real else ()))
             self.sounds.append({"who": who, "turn": row["turn"], "key": key, "audio": digest[:12]})
 
     def tables(self) -> tuple[pa.Table, pa.Table]:
@@ -99,7 +101,8 @@ class Compared:
             pq.write_table(table, folder / f"{kind}-{part:04d}.parquet", compression="none", use_dictionary=False)
 
 
-def _digest(value: Any) -> bytes:
+@lru_cache(maxsize=4096)  # labels are few
+def _digest(value: tuple[Any, ...]) -> bytes:
     return blake2b(canonical_json(value), digest_size=12).digest()
 
 
@@ -212,7 +215,7 @@ def find_duplicates(folder: Path, parts: Iterable[int], rules: Rules) -> None:
         return
     numbers = sorted(parts)
     texts, sounds = (
-        pa.concat_tables([pq.read_table(folder / f"{kind}-{part:04d}.parquet") for part in numbers]).combine_chunks()
+        pa.concat_tables([read_table(folder / f"{kind}-{part:04d}.parquet") for part in numbers]).combine_chunks()
         for kind in ("texts", "sounds")
     )
     for part, reasons in reasons_of(compare(texts, sounds, rules), rules).items():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from manifests.errors import UserError, WorkFailedError
+from manifests.ray_start import start_ray
 from manifests.workers import ExecutorConfig, Pool
 from pipeline.cell import CellJob
 from pipeline.environments import runtime_env
@@ -81,23 +80,17 @@ class RayExecutor:
     """
 
     def __init__(self, run: Path, config: ExecutorConfig, pools: tuple[Pool, ...], event: Callable[..., None]) -> None:
-        import ray
         import ray.exceptions
 
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        self.ray = ray
         self.failures = ray.exceptions
         self.run_folder = run
         self.event = event
         self.deadline_s = config.deadline_s
         self.losses: dict[Cell, _Losses] = {}
         self.stillborn = 0
-        local: dict[str, Any] = {}
-        if config.address == "local":
-            local = {"object_store_memory": 128 * 2**20, "include_dashboard": False}
-        ray.init(address=config.address, logging_level=logging.ERROR, log_to_driver=False, **local)
-        self.node = ray.get_runtime_context().get_node_id()
+        local = {"object_store_memory": 128 * 2**20} if config.address == "local" else {}
+        self.ray = start_ray(config.address, **local)
+        self.node = self.ray.get_runtime_context().get_node_id()
         self.slots = [(pool, self._spawn(pool)) for pool in pools for _ in range(pool.count)]
 
     def _spawn(self, pool: Pool) -> Any:

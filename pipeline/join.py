@@ -24,24 +24,22 @@ def join_rows(
     Raises:
         UserError: A cell that cannot be read or holds other rows.
     """
-    rows: list[dict[str, Any]] = []
     errors: list[str] = []
+    values: dict[str, list[Any]] = {}
     for record in records:
         names = [column.split(".", 1)[1] for column in columns if column.startswith(f"{record.stage}.")]
         table = ledger.load(record, ["id", "turn", "error", *names])
-        ids = list(zip(table["id"].to_pylist(), table["turn"].to_pylist(), strict=True))
+        ids = {"id": table["id"].to_pylist(), "turn": table["turn"].to_pylist()}
         if record is records[0]:
-            rows = [{"id": name, "turn": turn} for name, turn in ids]
-            errors = [""] * len(rows)
-        if ids != [(row["id"], row["turn"]) for row in rows]:
+            values, errors = dict(ids), [""] * table.num_rows
+        if any(values[name] != own for name, own in ids.items()):
             raise UserError(
                 f"{ledger.data_path(record)}: does not hold the rows of part {record.part} in their order;"
                 f" delete this file and run build again to make it anew"
             )
-        for name in names:
-            for row, value in zip(rows, table[name].to_pylist(), strict=True):
-                row[f"{record.stage}.{name}"] = value
+        values |= {f"{record.stage}.{name}": table[name].to_pylist() for name in names}
         errors = [old or new for old, new in zip(errors, table["error"].to_pylist(), strict=True)]
+    rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
     return rows, errors
 
 

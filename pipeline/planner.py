@@ -307,8 +307,8 @@ class Planner:
                 turns = [row | recording.columns()]  # a recording is one turn
             else:
                 turns = self._turns.later(row, int(units[n]), said[n], others[n]) if num_turns[n] > 1 else [row]
-            name = dialogue_id(turns)
-            out += [tuple(({"id": name} | turn)[column] for column in names) for turn in turns]
+            name = {"id": dialogue_id(turns)}
+            out += [tuple(map((turn | name).__getitem__, names)) for turn in turns]
         return out
 
     def _units(

@@ -132,6 +132,7 @@ def _agreed(row: Mapping[str, Any], slots: Sequence[str], vote: Mapping[str, Vot
 
 def _utterance(row: Mapping[str, Any], role: str, scored: bool) -> dict[str, Any]:
     mos = {name: _score(row[f"mos.{role}_{name}"], 3) for name in _MOS} if scored else {}
+    words = row[f"transcribe.{role}_words"]
     return {
         "synthetic": role == "reply" or row["plan.source"] != SOURCE,
         "text": row[f"script.{role}_text"],
@@ -142,6 +143,7 @@ def _utterance(row: Mapping[str, Any], role: str, scored: bool) -> dict[str, Any
         "mismatch": _score(row[f"transcribe.{role}_mismatch"], 4),
         # Nothing is counted where the recognizer has no dictionary: JSON of shards has no nulls.
         "oov": -1 if row[f"transcribe.{role}_oov"] is None else row[f"transcribe.{role}_oov"],
+        **({"words": json.loads(words)} if words is not None else {}),
         "audio_sha256": row[f"speak_{role}.audio_sha256"],
         "seconds": round(row[f"speak_{role}.seconds"], 4),
         "sample_rate": row[f"speak_{role}.sample_rate"],

@@ -6,7 +6,7 @@ Pure bookkeeping, without processes or files, so that its rules can be tested by
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 MAX_CELL_LOSSES = 50
@@ -124,18 +124,11 @@ def dispatch(schedule: Schedule, pools: Sequence[str], idle: list[int]) -> Itera
             yield worker, cell
 
 
-def relatives(part: int, num_parts: int, known: Iterable[int]) -> tuple[int, ...]:
+def relatives(part: int, num_parts: int, known: Collection[int]) -> tuple[int, ...]:
     """Parts whose cells may hold rows of this part, under any earlier or later power of two of parts."""
-    found = {part}
-    for other in known:
-        size = 1
-        while size < num_parts:
-            if other == part % size:
-                found.add(other)
-            size *= 2
-        if other % num_parts == part:
-            found.add(other)
-    return tuple(sorted(found))
+    parents = {part % size for size in (2**power for power in range(num_parts.bit_length())) if size < num_parts}
+    children = range(part, max(known, default=-1) + 1, num_parts)
+    return tuple(sorted({part, *(other for other in (*parents, *children) if other in known)}))
 
 
 def big_first(sizes: Mapping[int, int]) -> list[int]:

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from manifests import schema
 from manifests.files import fsync, read_checksums, sha256, temporary, write_atomic, write_checksums, writing
 from manifests.ids import canonical_json, content_hash
-from manifests.ledger import CellRecord, Ledger
+from manifests.ledger import CellRecord, Ledger, read_table
 from manifests.run import RunManifest
 from manifests.withdrawn import Withdrawn, read_withdrawn
 from pipeline.duplicates import Compared, find_duplicates, read_duplicates
@@ -212,7 +212,7 @@ def load_statistics(folder: Path) -> dict[str, Any]:
 
 def verdicts(folder: Path, part: int, columns: Sequence[str] | None = None) -> pa.Table:
     """The verdicts of one part."""
-    return pq.read_table(folder / f"part-{part:04d}.parquet", columns=list(columns) if columns else None)
+    return read_table(folder / f"part-{part:04d}.parquet", columns)
 
 
 def kept_ids(folder: Path, part: int, split: str, num_turns: int) -> list[str]:

@@ -55,7 +55,7 @@ def verify_shards(folder: Path, deep: bool, kept: dict[str, str] | None = None) 
         return
     outside = [name for name in (*checksums, *listed_shards) if not _inside(name)]
     if outside:
-        yield Finding(str(folder), outside[0], "is no name of a file inside the set")
+        yield Finding(str(folder), str(outside[0]), "is no name of a file inside the set")
         return
     for name, digest in checksums.items():
         path = folder / name
@@ -90,7 +90,7 @@ def _check_shard(
     path: Path, shard: dict[str, Any], deep: bool, seen: dict[str, str], homes: dict[tuple[str, str], str]
 ) -> Iterator[Finding]:
     rows = 0
-    if (path.stat().st_size, sha256(path)) != (shard["size"], shard["sha256"]):
+    if (path.stat().st_size, sha256(path)) != (shard.get("size"), shard.get("sha256")):
         yield Finding(str(path), "", "is not of the size or sha256 that dataset.json says")
     try:
         if index_tar(path).encode() != path.with_name(path.name + ".idx").read_bytes():
@@ -109,9 +109,9 @@ def _check_shard(
         yield Finding(str(path), "", f"holds {rows} dialogues where dataset.json says {shard['rows']}")
 
 
-def _inside(name: str) -> bool:
-    """Whether a name that somebody wrote stays in the folder where it is looked for."""
-    return not name.startswith("/") and ".." not in name.split("/") and "\0" not in name
+def _inside(name: Any) -> bool:
+    """Whether what somebody wrote is a name, and stays in the folder where it is looked for."""
+    return isinstance(name, str) and not name.startswith("/") and ".." not in name.split("/") and "\0" not in name
 
 
 def tar_samples(archive: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -35,7 +35,7 @@ EVENT_MARKS = {"laugh": "[laughter]", "cough": "[cough]", "sigh": "[sigh]"}
 """Sound events that the model makes itself, and the marks that ask for them."""
 BREATH = "[breath]"
 MAX_CHARACTERS = 1000
-_VERSION = 1  # part of the revision: change it with any edit that changes the speech
+_VERSION = 2  # part of the revision: change it with any edit that changes the speech
 _MARKS = tuple("[]<>|")  # would be read as the model's own marks
 
 
@@ -205,10 +205,11 @@ class CosyVoiceSpeaker:
     def _manner(self, utterance: Utterance, prompt: Prompt) -> tuple[str, str]:
         """The mode for an utterance, and the instruction of the mode `instruct`."""
         instruction = instructions.compose(utterance, self._config.dialect)
-        if self._config.mode != "auto":
-            return self._config.mode, instruction
+        if self._config.mode in ("zero_shot", "cross_lingual"):
+            return self._config.mode, ""
         carried = prompt.emotion == utterance.emotion and utterance.age == "adult" and not self._config.dialect
-        if instruction and not carried:
+        # Where there is nothing to instruct, an empty instruction would be read as one.
+        if instruction and (self._config.mode == "instruct" or not carried):
             return "instruct", instruction
         foreign = prompt.language != utterance.language or not prompt.text
         return ("cross_lingual" if foreign else "zero_shot"), ""

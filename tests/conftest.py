@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from engine_cases import engines, unexercised  # noqa: F401  (a fixture)
+from typer.testing import CliRunner
+
+from manifests.run import load_run
+from pipeline.build import BuildResult, build
+from pipeline.cli import app
 
 ROOT = Path(__file__).parent.parent
 SUPPORT = ROOT / "tests" / "support"
@@ -29,6 +37,11 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that build and train come first, so that none of these long ones is begun when all others are done."""
+    items.sort(key=lambda item: item.path.parent.name not in ("e2e", "faults", "model"))
+
+
 @pytest.fixture
 def tone_yaml(tmp_path: Path) -> Callable[..., Path]:
     """Writes a run manifest of the tone engines with some keys changed."""
@@ -40,6 +53,27 @@ def tone_yaml(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def build_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, Path], BuildResult]:
+    """Gives a finished run; it is built for the first test that asks and copied for all others.
+
+    For manifests that name no other files: two of the same text are one run.
+    """
+    kept: dict[str, tuple[Path, BuildResult]] = {}
+
+    def make(file: Path, out: Path) -> BuildResult:
+        text = file.read_text()
+        if text not in kept:
+            first = tmp_path_factory.mktemp("once") / "out"
+            kept[text] = first, build(load_run(file), file, first, quiet=True)
+        first, result = kept[text]
+        assert result.findings == []
+        shutil.copytree(first, out, symlinks=True)
+        return replace(result, shards=out / result.shards.relative_to(first))
+
+    return make
 
 
 @pytest.fixture
@@ -67,8 +101,21 @@ def calls(folder: Path) -> list[str]:
         return []
 
 
-def echat(*args: object, timeout: float = 300, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does."""
+def echat(*args: object) -> subprocess.CompletedProcess[str]:
+    """Run the command in this process: its libraries, which take seconds to import, are loaded once for all tests."""
+    result = CliRunner().invoke(app, [str(arg) for arg in args])
+    stderr = result.stderr
+    if result.exception and not isinstance(result.exception, SystemExit):
+        stderr += "".join(traceback.format_exception(result.exception))
+    return subprocess.CompletedProcess(["echat", *map(str, args)], result.exit_code, result.stdout, stderr)
+
+
+def echat_process(*args: object, timeout: float = 300, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does, in a process of its own.
+
+    Where its start, its environment or its end matter, and where it looks at a remote place: clients of those keep
+    in memory what they once saw there.
+    """
     command = [ECHAT, *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, **kwargs)
 

@@ -112,12 +112,12 @@ def run_job(job: Job, out: Path) -> dict[str, Any]:
         return known
     folder, spec = job.folder(out), job.spec
     train = _saving(TrainManifest.model_validate(spec["train"]), spec["map"])
-    started = time.time()
+    started, busy = time.time(), time.process_time()
     device = torch.device("cuda", 0) if train.workers.gpus else torch.device("cpu")
     trainer = train_here(train, folder / CHECKPOINTS, device)
     if not trainer.finished:
         raise KeyboardInterrupt  # asked to stop: what is saved is gone on from
-    trained = time.time()
+    trained, busy = time.time(), time.process_time() - busy
     names = []
     for name, value in spec["sets"].items():
         held_out = EvalSet.model_validate(value)
@@ -140,6 +140,7 @@ def run_job(job: Job, out: Path) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "train_items": len(trainer.train_data),
         "seconds": {"train": round(trained - started, 1), "judge": round(time.time() - trained, 1)},
+        "cpu_seconds": {"train": round(busy, 1)},
         "curve": [[line["total"], line["loss"], line.get("validation_loss")] for line in lines],
         "files": {name: sha256(folder / name) for name in names},
     }  # fmt: skip

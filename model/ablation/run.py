@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from manifests.errors import UserError, WorkFailedError
+from manifests.ray_start import start_ray
 from model.ablation.checks import check
 from model.ablation.design import Ablation, WorkerConfig, training_of
 from model.ablation.job import Job, done, job_of, run_job
@@ -86,10 +86,7 @@ def _on_ray(jobs: Sequence[Job], out: Path, workers: WorkerConfig) -> Iterator[t
     started = not ray.is_initialized()
     if started:
         cpus = workers.count * workers.cpus if workers.address == "local" else None
-        ray.init(
-            address=workers.address, num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR,
-            log_to_driver=False,
-        )  # fmt: skip
+        start_ray(workers.address, num_cpus=cpus)
     try:
         task: Any = ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus, max_retries=2)(_task)
         waiting, running = list(jobs), {}

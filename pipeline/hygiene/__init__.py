@@ -9,7 +9,7 @@ from typing import Any
 from manifests.labels import CUES, NONE
 from manifests.textconfig import TextConfig
 from manifests.think.natural import contradictions
-from pipeline.hygiene.base import Registered, Said
+from pipeline.hygiene.base import Check, Registered, Said
 from pipeline.hygiene.language import language
 from pipeline.hygiene.persona import assistants, refusals, revision, unsafe
 from pipeline.hygiene.personal import personal
@@ -44,15 +44,18 @@ COLUMNS = (
 """What the checks read, beside the columns of every verdict."""
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=131_072)  # about 70 MB when it is full
 def text_reasons(said: Said, config: TextConfig) -> tuple[str, ...]:
     """Why a text is bad, `<role>_<check> <value and limit>`; texts of a bank come again and again, so it is cached."""
     return tuple(
-        f"{said.role}_{item.name} {detail}"
-        for item in CHECKS
-        if getattr(config, item.name) and said.role in item.roles
-        for detail in item.check(said, config)
+        f"{said.role}_{name} {detail}" for name, check in _checks(said.role, config) for detail in check(said, config)
     )
+
+
+@lru_cache(maxsize=16)
+def _checks(role: str, config: TextConfig) -> tuple[tuple[str, Check], ...]:
+    """Name and function of what is switched on for a role."""
+    return tuple((item.name, item.check) for item in CHECKS if getattr(config, item.name) and role in item.roles)
 
 
 def turn_reasons(row: Mapping[str, Any], config: TextConfig) -> Iterator[str]:

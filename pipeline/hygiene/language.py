@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -37,12 +38,7 @@ def language(said: Said, config: TextConfig) -> Iterator[str]:
     if said.language not in _OWN and said.language not in _RIVALS:
         return  # no rule for it
     own = _OWN.get(said.language, ("latin",))
-    counts: dict[str, int] = {}
-    for match in _UNITS.finditer(said.text):
-        name = match.lastgroup or "other"
-        counts[name] = counts.get(name, 0) + 1
-    total = sum(counts.values())
-    share = sum(counts.get(name, 0) for name in own) / total if total else 1.0
+    share = 1.0 if "latin" in own and said.text.isascii() else _share(said.text, own)
     if share < SHARE_MIN:
         yield f"{share:.2f} < {SHARE_MIN:g} of the words in its script"
     elif _MIXED.search(said.text):
@@ -54,6 +50,13 @@ def language(said: Said, config: TextConfig) -> Iterator[str]:
         sure = confidence(text, said.language)
         if sure < config.language_min:
             yield f"{sure:.4f} < {config.language_min:g}"
+
+
+def _share(text: str, own: tuple[str, ...]) -> float:
+    """How many of the words and characters are in some scripts, from 0 to 1; 1 of none."""
+    counts = Counter(match.lastgroup or "other" for match in _UNITS.finditer(text))
+    total = sum(counts.values())
+    return sum(counts[name] for name in own) / total if total else 1.0
 
 
 def confidence(text: str, language: str) -> float:

@@ -21,6 +21,7 @@ _SPELLED_EMAIL = re.compile(
     rf"|\w\s?(?:艾特|at|@)\s?(?:{_MAILERS})\s?点\s?(?:com|net|cn)",
     re.IGNORECASE,
 )
+_DIGIT = re.compile(r"\d")
 _DIGITS = re.compile(r"\+?\(?\d[\d\s().\-/]{5,40}\d")
 _NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")  # 1,000,000
 _DATES = re.compile(r"\b\d{1,4}[-./]\d{1,2}[-./]\d{1,4}\b|\b(?:19|20)\d\d\s?[-–/]\s?(?:19|20)\d\d\b")
@@ -42,13 +43,15 @@ _SPELLED_ZH = re.compile(r"[零〇一二三四五六七八九幺]{8,}")
 
 def personal(said: Said, config: TextConfig) -> Iterator[str]:
     """Nothing by which a person is found."""
-    kinds = [name for name, found in _KINDS if found(said.text)]
+    digits = _DIGIT.search(said.text)  # without one, as most texts are, few kinds are possible
+    kinds = [name for name, found, of_digits in _KINDS if (digits or not of_digits) and found(said.text)]
     # The parts of a card number look like a telephone number too: the first kind is enough.
     yield from kinds[:1]
 
 
 def _email(text: str) -> bool:
-    return bool(_EMAIL.search(text) or _SPELLED_EMAIL.search(text))
+    written = any(mark in text for mark in ("@", "(at)", "[at]")) and _EMAIL.search(text)
+    return bool(written or (("dot" in text.lower() or "点" in text) and _SPELLED_EMAIL.search(text)))
 
 
 def _card(text: str) -> bool:
@@ -143,6 +146,8 @@ def _ip(text: str) -> bool:
 
 
 _KINDS = (
-    ("email", _email), ("identity number", _identity), ("card number", _card), ("account number", _iban),
-    ("telephone number", _phone), ("street address", _address), ("network address", _ip),
+    ("email", _email, False), ("identity number", _identity, True), ("card number", _card, True),
+    ("account number", _iban, True), ("telephone number", _phone, False), ("street address", _address, True),
+    ("network address", _ip, True),
 )  # fmt: skip
+"""Name, check, and whether nothing without a digit can be of it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -45,11 +46,11 @@ def jaccard(one: frozenset[int], other: frozenset[int]) -> float:
 
 def bands(hashes: np.ndarray) -> Iterator[bytes]:
     """Names of the `BANDS` bands of a dialogue; two dialogues are compared where they share one."""
-    sketch = _empty().copy()
+    sketch = copy(_empty())  # shares the permutations, which its own `copy` would check anew
     sketch.update_batch(hashes.tolist())
-    values = np.asarray(sketch.hashvalues, np.uint64).reshape(BANDS, ROWS)
-    for number, row in enumerate(values):
-        yield blake2b(bytes([number]) + row.tobytes(), digest_size=8).digest()
+    values, size = np.asarray(sketch.hashvalues, np.uint64).tobytes(), 8 * ROWS
+    for number in range(BANDS):
+        yield blake2b(bytes([number]) + values[size * number : size * (number + 1)], digest_size=8).digest()
 
 
 def _same(value: int) -> int:

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from manifests.errors import UserError
-from manifests.files import TEMPORARY, sha256, temporary, write_atomic, writing
+from manifests.files import TEMPORARY, read_checksums, sha256, temporary, write_atomic, writing
 from manifests.ids import canonical_json, content_hash
 from manifests.labels import CUES, NONE, SPLITS
 from manifests.weights import WEIGHTS
@@ -113,8 +113,11 @@ def _warning(dag: Dag) -> str:
 def _fill(
     folder: Path, grid: Grid, run: Path, shards: Path, terms: Terms, warning: str, takedowns: list[dict[str, Any]]
 ) -> None:
-    for line in (shards / "checksums.sha256").read_text().splitlines():
-        digest, name = line.split("  ", 1)
+    try:
+        digests = read_checksums((shards / "checksums.sha256").read_bytes())
+    except ValueError:
+        digests = {"checksums.sha256": ""}
+    for name, digest in digests.items():
         if not (shards / name).is_file() or sha256(shards / name) != digest:
             raise UserError(f"{shards / name}: is damaged; run echat build again to make it anew, then publish")
         if name != "dataset.json":

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import UserError, WorkFailedError
-from manifests.files import sha256, writing
+from manifests.files import read_checksums, sha256, writing
 from manifests.ids import content_hash
 from pipeline.verify_shards import Finding
 
@@ -125,11 +125,14 @@ def sound_release(release: Path) -> dict[str, str]:
     Raises:
         UserError: One is damaged.
     """
-    wanted = _listed((release / "checksums.sha256").read_text())
-    wanted["checksums.sha256"] = sha256(release / "checksums.sha256")
-    damaged = [name for name in wanted if sha256(release / name) != wanted[name]]
+    listing = release / "checksums.sha256"
+    try:
+        wanted = {**read_checksums(listing.read_bytes()), listing.name: sha256(listing)}
+        damaged = next((name for name in wanted if sha256(release / name) != wanted[name]), "")
+    except ValueError:
+        damaged = listing.name
     if damaged:
-        raise UserError(f"{release}: {damaged[0]} is damaged; delete this folder and publish again to make it anew")
+        raise UserError(f"{release}: {damaged} is damaged; delete this folder and publish again to make it anew")
     return wanted
 
 
@@ -159,7 +162,7 @@ def verify_remote(url: str) -> Iterator[Finding]:
             yield Finding(place, "", "has no dataset.json: it is no published set, or not complete; publish again")
             return
         try:
-            listed = _listed(system.cat_file(f"{root}/checksums.sha256").decode())
+            listed = read_checksums(system.cat_file(f"{root}/checksums.sha256"))
         except (OSError, ValueError) as error:
             yield Finding(f"{place}/checksums.sha256", "", f"cannot be read ({error})")
             return
@@ -356,15 +359,6 @@ def _sentences(target: str) -> Iterator[None]:
         if "redential" not in type(error).__name__:
             raise
         raise UserError(f"{target}: no credentials were found; set them in the environment") from error
-
-
-def _listed(text: str) -> dict[str, str]:
-    """Names and sha256 of a checksum file."""
-    out = {}
-    for line in text.splitlines():
-        digest, name = line.split("  ", 1)
-        out[name] = digest
-    return out
 
 
 def _sha256_remote(system: Any, path: str) -> str:

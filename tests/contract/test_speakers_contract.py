@@ -46,7 +46,8 @@ ENGINES = [tone, kokoro, pytest.param(cosyvoice, marks=heavy)]
 
 
 def test_every_speaker_is_here():
-    assert {name for role, name in all_engines() if role == "speaker"} == set(VOICES)
+    there = {name for role, name in all_engines() if role == "speaker"}
+    assert there - {"chaos", "gadget1", "gadget2"} == set(VOICES), "plugins of other tests may be loaded, no more"
 
 
 class Case:

@@ -109,7 +109,7 @@ def test_equal_variants_train_once(place: Path) -> None:
 def test_killed_anywhere_it_ends_with_the_same_table(place: Path) -> None:
     values = manifest(seeds=2, map=None)
     del values["variants"]["again"]
-    values["train"]["stages"][0]["steps"] = 20
+    values["train"]["stages"][0]["steps"] = 12
     (place / "inline.yaml").write_text(yaml.safe_dump(values))
     (place / "ray.yaml").write_text(yaml.safe_dump({**values, "workers": {"count": 1}}))
     quiet = ablate(place / "inline.yaml", "--out", place / "left-alone", "--quiet", "--json")

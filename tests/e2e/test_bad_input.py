@@ -98,10 +98,9 @@ def test_workers_that_cannot_be_placed_are_refused_by_stage(tone_yaml, tmp_path)
 
 
 @pytest.fixture
-def built(tone_yaml, tmp_path) -> tuple[Path, Path]:
+def built(tone_yaml, tmp_path, build_once) -> tuple[Path, Path]:
     file, out = tone_yaml(plan={"quotas": {"neutral": 4}}), tmp_path / "out"
-    result = CliRunner().invoke(app, ["build", str(file), "--out", str(out), "--quiet"])
-    assert result.exit_code == 0, result.output
+    build_once(file, out)
     return file, out
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SUPPORT, echat
+from conftest import ROOT, SUPPORT
+from conftest import echat_process as echat
 
 QUOTAS = {"emotion": 2, "neutral": 2}
 
@@ -63,6 +64,10 @@ def test_each_pool_runs_in_its_own_environment(tmp_path: Path, tone_yaml: Callab
     cells = sorted(path.name for path in (tmp_path / "out" / "stages").glob("*/*"))
     assert echat("build", run, "--out", tmp_path / "out", "--quiet").returncode == 0
     assert sorted(path.name for path in (tmp_path / "out" / "stages").glob("*/*")) == cells, "nothing is made again"
+    planned = echat("plan", run, "--out", tmp_path / "out")
+    reused = [line for line in planned.stdout.splitlines() if "cells reused" in line]
+    assert len(reused) > 5
+    assert all("reused, 0 to make" in line for line in reused), planned.stdout
 
     # Whichever Python is wrong is told before anything is made: here the two are exchanged.
     pools[0]["py_executable"], pools[1]["py_executable"] = str(second), str(first)

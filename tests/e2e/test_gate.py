@@ -56,9 +56,9 @@ def heard(out: Path, slot: str) -> dict[str, tuple[str, str, float]]:
 
 
 @pytest.fixture
-def gated(tone_yaml, tmp_path) -> tuple[Path, Path]:
+def gated(tone_yaml, tmp_path, build_once) -> tuple[Path, Path]:
     file, out = tone_yaml(**GATE), tmp_path / "out"
-    assert run(file, out).findings == []
+    build_once(file, out)
     return file, out
 
 

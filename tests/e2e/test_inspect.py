@@ -7,7 +7,7 @@ import os
 
 import pytest
 import soundfile
-from conftest import echat
+from conftest import echat, echat_process
 from tone_runs import build_tones
 
 from manifests.errors import UserError
@@ -104,7 +104,7 @@ def test_the_first_player_found_plays_query_and_reply(run, tmp_path):
     player(tmp_path / "bin", "aplay", 0)
     env = {**os.environ, "PATH": str(tmp_path / "bin"), "TMPDIR": str(tmp_path)}
     _, document = find_document(run, "")
-    result = echat("inspect", run, "--play", document["id"][:8], env=env)
+    result = echat_process("inspect", run, "--play", document["id"][:8], env=env)
     assert result.returncode == 0, result.stderr
     log = (tmp_path / "bin" / "log").read_text().splitlines()
     assert [line.split()[0] for line in log] == ["aplay", "aplay"]
@@ -115,7 +115,7 @@ def test_the_first_player_found_plays_query_and_reply(run, tmp_path):
 
 def test_without_a_player_the_wavs_stay_and_the_message_says_what_to_install(run, tmp_path):
     env = {**os.environ, "PATH": str(tmp_path), "TMPDIR": str(tmp_path)}
-    result = echat("inspect", run, "--play", find_document(run, "")[1]["id"], env=env)
+    result = echat_process("inspect", run, "--play", find_document(run, "")[1]["id"], env=env)
     assert result.returncode == 0, result.stderr
     assert "no player is installed (apt-get install ffmpeg" in result.stdout
     (folder,) = tmp_path.glob("echat-*")

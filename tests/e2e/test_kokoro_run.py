@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from conftest import ROOT, echat
+from conftest import ROOT, echat, echat_process
 
 pytestmark = pytest.mark.slow
 
@@ -18,9 +18,10 @@ pytestmark = pytest.mark.slow
 def test_kokoro_speaks_and_the_annotators_hear_it(tmp_path):
     document = yaml.safe_load((ROOT / "manifests" / "runs" / "demo.yaml").read_text())
     document["plan"] |= {"quotas": {"emotion": {"angry": 1, "sad": 1}, "gender": 4}, "part_rows": 2}
+    document["workers"][0]["count"] = 1  # each loads every model; that two speak the same is proved by tones
     file, out = tmp_path / "run.yaml", tmp_path / "out"
     file.write_text(yaml.safe_dump(document))
-    built = echat("build", file, "--out", out)
+    built = echat_process("build", file, "--out", out)
     assert built.returncode == 0, built.stderr
     assert "6 planned = " in built.stdout
     checked = echat("verify", out)

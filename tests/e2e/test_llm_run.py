@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import yaml
 from chat_server import ChatServer, Handler, good_answer, prompt_of, serving
-from conftest import echat, tree
+from conftest import echat, echat_process, tree
 
 from manifests.errors import WorkFailedError
 from manifests.ledger import Ledger
@@ -174,6 +174,6 @@ def test_a_dead_server_is_told_in_a_sentence_by_workers_on_ray_too(
     with serving() as server:
         url = server.url
     file = tone_yaml(**asking(url), executor={"kind": "ray"})
-    failed = echat("build", file, "--out", tmp_path / "out", "--quiet")
+    failed = echat_process("build", file, "--out", tmp_path / "out", "--quiet")
     assert failed.returncode == 1
     assert failed.stderr.strip().splitlines()[-1].startswith(f"error: script: the server at {url} does not answer")

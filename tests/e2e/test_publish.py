@@ -13,7 +13,7 @@ import time
 import pytest
 import soundfile
 import yaml
-from conftest import ECHAT, ROOT, echat, merged, tree
+from conftest import ECHAT, ROOT, echat, echat_process, merged, tree
 
 from manifests.errors import UserError
 from manifests.run import load_run
@@ -193,7 +193,7 @@ def test_killed_uploads_to_a_bucket_end_identical(run, release, s3):
         process.wait()
         s3.invalidate_cache()
         assert not s3.exists(complete)
-    result = echat(*command[1:])
+    result = echat_process(*command[1:])
     assert result.returncode == 0, result.stderr
     assert "were there" in result.stdout
     s3.invalidate_cache()
@@ -207,12 +207,12 @@ def test_a_corrupted_or_missing_object_is_found(run, release, s3):
     upload(release, target, run / "publish")
     s3.pipe_file("bucket/corrupt/train-1turn-00000.tar", b"not a tar")
     s3.rm_file("bucket/corrupt/README.md")
-    result = echat("verify", target)
+    result = echat_process("verify", target)
     assert result.returncode == 1
     assert "train-1turn-00000.tar: the sha256 is not the listed one" in result.stdout
     assert "README.md: is missing" in result.stdout
     s3.rm_file("bucket/corrupt/dataset.json")
-    result = echat("verify", target)
+    result = echat_process("verify", target)
     assert result.returncode == 1
     assert "has no dataset.json" in result.stdout
 
@@ -227,7 +227,7 @@ def test_wrong_places_and_missing_credentials_are_said_in_a_sentence(run, s3, mo
         ("nowhere://bucket/x", None, "cannot be used"),
     ):
         started = time.time()
-        result = echat("publish", run, target, *options, **({"env": env} if env else {}))
+        result = echat_process("publish", run, target, *options, env=env)
         assert result.returncode == 2, (target, result.stderr)
         assert words in result.stderr
         assert "Traceback" not in result.stderr
@@ -262,7 +262,17 @@ def test_a_damaged_shard_is_not_published(tmp_path):
     tar.write_bytes(data)
     with pytest.raises(UserError, match="is damaged"):
         make_release(tmp_path / "out", TERMS)
+    (tar.parent / "checksums.sha256").write_bytes(b"")
+    with pytest.raises(UserError, match=r"checksums\.sha256: is damaged"):
+        make_release(tmp_path / "out", TERMS)
     assert not any((tmp_path / "out" / "release").iterdir())
+
+
+def test_a_release_without_its_list_of_files_is_not_published(release, tmp_path):
+    damaged = shutil.copytree(release, tmp_path / "run" / "release" / release.name)
+    (damaged / "checksums.sha256").write_bytes(b"")
+    with pytest.raises(UserError, match=r"checksums\.sha256 is damaged"):
+        upload(damaged, str(tmp_path / "target"), tmp_path / "ledger")
 
 
 def test_publishing_again_repairs_and_follows_the_release_asked_for(run, release, tmp_path):

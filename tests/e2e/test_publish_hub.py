@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 
 import pytest
-from conftest import echat, tree
+from conftest import echat, echat_process, tree
 from hub_server import TOKEN, serving
 from tone_runs import build_tones
 
@@ -65,7 +64,7 @@ def test_the_command_publishes_verifies_and_has_nothing_to_do_again(run, release
     assert all("dataset.json" not in repo.trees[head] for head in repo.heads[:-1]), "complete with the last commit"
     assert TOKEN not in result.stdout + result.stderr
     assert not any(TOKEN.encode() in path.read_bytes() for path in run.rglob("*") if path.is_file())
-    result = echat("verify", TARGET)
+    result = echat_process("verify", TARGET)
     assert (result.returncode, result.stdout) == (0, f"{TARGET}: verified\n"), result.stderr
     commits = len(repo.heads)
     done = send(run, release)
@@ -122,7 +121,7 @@ def test_what_was_changed_on_the_hub_is_repaired_and_found(run, release, hub):
     send(run, release)
     repo, name = hub.repos["me/tones"], next(path for path in tree(release) if path.endswith(".tar"))
     repo.commit({**repo.files, name: repo.files[name][:-1] + b"x", "statistics.json": b"{}"})
-    result = echat("verify", TARGET)
+    result = echat_process("verify", TARGET)
     assert result.returncode == 1
     assert f"{name}: the sha256 is not the listed one" in result.stdout and "statistics.json" in result.stdout
     done = send(run, release)
@@ -155,7 +154,6 @@ def test_foreign_files_are_never_touched(run, release, hub):
 
 def test_wrong_tokens_owners_and_targets_are_said_in_a_sentence(run, hub, monkeypatch):
     command = ("publish", run, TARGET, "--licence", "CC-BY-4.0", "--anyway")
-    without = {name: value for name, value in os.environ.items() if name != "HF_TOKEN"}
     for changes, target, words in (
         ({"HF_TOKEN": "hf_wrongToken"}, TARGET, "the Hub refuses the token in HF_TOKEN"),
         ({}, "hf://datasets/others/tones", "the token in HF_TOKEN may not write there"),
@@ -163,8 +161,8 @@ def test_wrong_tokens_owners_and_targets_are_said_in_a_sentence(run, hub, monkey
         ({}, "hf://datasets/tones", "write hf://datasets/OWNER/NAME"),
         ({}, "hf://datasets/me/../x", "write hf://datasets/OWNER/NAME"),
     ):
-        env = {**without, "HF_TOKEN": TOKEN, **changes}
-        result = echat(*command[:2], target, *command[3:], env=env)
+        monkeypatch.setenv("HF_TOKEN", changes.get("HF_TOKEN", TOKEN))
+        result = echat(*command[:2], target, *command[3:])
         assert result.returncode == 2, (target, result.stderr)
         assert words in result.stderr
         assert "hf_wrongToken" not in result.stderr and TOKEN not in result.stderr and "Traceback" not in result.stderr

@@ -33,9 +33,9 @@ def test_a_build_keeps_every_faultless_dialogue_and_verifies(tone_yaml, tmp_path
     assert verify(tmp_path / "out" / "shards" / "current") == []
 
 
-def test_a_second_build_changes_no_file(tone_yaml, tmp_path):
+def test_a_second_build_changes_no_file(tone_yaml, tmp_path, build_once):
     file = tone_yaml()
-    run(file, tmp_path / "out")
+    build_once(file, tmp_path / "out")
     before = tree(tmp_path / "out")
     run(file, tmp_path / "out")
     after = tree(tmp_path / "out")
@@ -43,8 +43,8 @@ def test_a_second_build_changes_no_file(tone_yaml, tmp_path):
     assert changed == {"events.jsonl"}
 
 
-def test_shards_are_the_same_bytes_in_another_folder_and_part_order(tone_yaml, tmp_path):
-    run(tone_yaml(), tmp_path / "a")
+def test_shards_are_the_same_bytes_in_another_folder_and_part_order(tone_yaml, tmp_path, build_once):
+    build_once(tone_yaml(), tmp_path / "a")
     run(tone_yaml(), tmp_path / "b")
     assert tree(tmp_path / "a" / "shards" / "current") == tree(tmp_path / "b" / "shards" / "current")
 
@@ -82,9 +82,9 @@ def documents(shards: Path) -> list[dict]:
     return found
 
 
-def test_editing_a_threshold_speaks_nothing_and_rewrites_one_shard(tone_yaml, tmp_path, chaos):
+def test_editing_a_threshold_speaks_nothing_and_rewrites_one_shard(tone_yaml, tmp_path, chaos, build_once):
     out = tmp_path / "out"
-    first = run(tone_yaml(**CHAOS), out)
+    first = build_once(tone_yaml(**CHAOS), out)
     spoken = len(calls(chaos))
     inodes = {path.name: path.stat().st_ino for path in first.shards.glob("*.tar")}
     lengths = sorted(document["turns"][0]["query"]["seconds"] for document in documents(first.shards))
@@ -103,9 +103,9 @@ def test_editing_a_threshold_speaks_nothing_and_rewrites_one_shard(tone_yaml, tm
 
 
 @pytest.mark.parametrize("kind", ["raise", "nan", "loud"])
-def test_failing_rows_are_quarantined_and_replay_recovers_them(tone_yaml, tmp_path, chaos, kind):
+def test_failing_rows_are_quarantined_and_replay_recovers_them(tone_yaml, tmp_path, chaos, kind, build_once):
     file = tone_yaml(**CHAOS)
-    faultless = run(file, tmp_path / "faultless")
+    faultless = build_once(file, tmp_path / "faultless")
     (chaos / "fault").write_text(json.dumps({"kind": kind, "one_in": 10}))
     out = tmp_path / "out"
     result = run(file, out)
@@ -125,8 +125,8 @@ def test_failing_rows_are_quarantined_and_replay_recovers_them(tone_yaml, tmp_pa
     assert tree(out / "shards" / "current") == tree(tmp_path / "faultless" / "shards" / "current")
 
 
-def test_samples_hold_what_was_asked_heard_and_made(tone_yaml, tmp_path):
-    result = run(tone_yaml(), tmp_path / "out")
+def test_samples_hold_what_was_asked_heard_and_made(tone_yaml, tmp_path, build_once):
+    result = build_once(tone_yaml(), tmp_path / "out")
     seen = 0
     for shard in sorted(result.shards.glob("*.tar")):
         with tarfile.open(shard) as archive:
@@ -174,9 +174,9 @@ def test_contrastive_pairs_say_one_thing_and_are_answered_differently(tone_yaml,
         assert members[0]["split"] == members[1]["split"]
 
 
-def test_a_damaged_dataset_is_found_out(tone_yaml, tmp_path):
+def test_a_damaged_dataset_is_found_out(tone_yaml, tmp_path, build_once):
     file, out = tone_yaml(), tmp_path / "out"
-    result = run(file, out)
+    result = build_once(file, out)
     shard = sorted(result.shards.glob("*.tar"))[0]
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 0x10
@@ -191,8 +191,8 @@ def test_a_damaged_dataset_is_found_out(tone_yaml, tmp_path):
     assert any(str(cell) == finding.file for finding in verify(out))
 
 
-def test_statistics_count_what_was_heard(tone_yaml, tmp_path):
-    run(tone_yaml(), tmp_path / "out")
+def test_statistics_count_what_was_heard(tone_yaml, tmp_path, build_once):
+    build_once(tone_yaml(), tmp_path / "out")
     heard = load_statistics(tmp_path / "out" / "select" / "current")["heard"]
     assert sum(sum(row.values()) for row in heard["emotion"].values()) == 40
     assert all(set(row) == {asked} for asked, row in heard["emotion"].items())

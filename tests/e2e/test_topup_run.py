@@ -173,7 +173,7 @@ def test_a_supply_that_is_used_up_fails_with_the_labels(tone_yaml, tmp_path, cha
     scenario["slots"] = {"time": ["early", "late"], "place": ["Boston"]}
     (tmp_path / "bank.yaml").write_text(yaml.safe_dump([scenario]))
     plan = {"quotas": {"gender": {"male": 3}}, "scenarios": "bank.yaml", "splits": {"train": 1.0}, "contrastive": 0.0}
-    changes = {"plan": plan, "annotate": {"gender": {"engine": "deaf", "wrong": 0.9}}}
+    changes = {"plan": plan, "annotate": {"gender": {"engine": "deaf", "wrong": 0.6}}}
     file, out = tone_yaml(**DEAF | changes), tmp_path / "out"
     room = build_dag(load_run(file), file).planner.room("gender", "male")
     assert room == 4, "two texts and two adult male voices"
@@ -206,7 +206,7 @@ def test_a_top_up_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tone
     whole = run(calm, tmp_path / "calm", 9)
     assert whole.rounds > 1
     (chaos / "calls").unlink()
-    speaker = {"engine": "chaos", "cost": 0.1}
+    speaker = {"engine": "chaos", "pause_s": 0.1}
     slow = {"speak_query": speaker, "speak_reply": speaker}
     file, out = tone_yaml(**DEAF | OFTEN_WRONG | slow), tmp_path / "out"
     command = [str(ECHAT), "build", str(file), "--out", str(out), "--top-up", "--rounds", "9"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import yaml
-from conftest import echat
+from conftest import echat, echat_process
 from tiny import tone_flac
 
 pytestmark = pytest.mark.slow
@@ -90,7 +90,7 @@ def test_wrong_questions_are_refused_in_one_sentence(trained: Path, arguments: t
 
 def test_two_workers_under_ray_train(corpus: Path, tmp_path: Path) -> None:
     path = recipe(corpus, tmp_path / "train.yaml", workers={"count": 2})
-    done = echat("train", path, "--out", tmp_path / "out", "--json")
+    done = echat_process("train", path, "--out", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "checkpoint": str((tmp_path / "out" / "step-000012").resolve()), "steps": 12, "finished": True,

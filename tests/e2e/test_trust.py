@@ -30,9 +30,9 @@ def run(file: Path, out: Path):
 
 
 @pytest.fixture
-def made(tone_yaml, tmp_path) -> tuple[Path, Path]:
+def made(tone_yaml, tmp_path, build_once) -> tuple[Path, Path]:
     file, out = tone_yaml(plan=SMALL), tmp_path / "out"
-    assert run(file, out).findings == []
+    build_once(file, out)
     return file, out
 
 
@@ -122,6 +122,25 @@ def test_a_listed_shard_that_is_gone_is_found_without_the_run(made, tmp_path):
     assert any("missing" in finding.problem for finding in verify(alone)) or not any("test-" in line for line in lines)
     (alone / "dataset.json").write_text("[]")
     assert verify(alone)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"name": 7}, "7: is no name of a file"),
+        ({"name": None}, "None: is no name of a file"),
+        ({"name": ["a"]}, "cannot be read"),
+        ({"size": None}, "is not of the size"),
+    ],
+)
+def test_an_index_that_names_no_file_is_a_finding(made, tmp_path, entry, said):
+    _, out = made
+    alone = tmp_path / "alone"
+    shutil.copytree(out / "shards" / "current", alone)
+    document = json.loads((alone / "dataset.json").read_text())
+    document["shards"][0] |= entry
+    (alone / "dataset.json").write_text(json.dumps(document))
+    assert any(said in str(finding).replace("[", "").replace("]", "") for finding in verify(alone))
 
 
 @pytest.mark.parametrize("victim", ["*.tar", "*.tar.idx", "dataset.json", "checksums.sha256"])

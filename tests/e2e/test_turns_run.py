@@ -54,8 +54,8 @@ def samples(shards: Path) -> list[tuple[str, dict[str, Any], dict[str, bytes]]]:
 
 
 @pytest.fixture
-def made(tone_yaml: Callable[..., Path], tmp_path: Path) -> Any:
-    return run(tone_yaml(**RUN), tmp_path / "out")
+def made(tone_yaml: Callable[..., Path], tmp_path: Path, build_once: Callable[..., Any]) -> Any:
+    return build_once(tone_yaml(**RUN), tmp_path / "out")
 
 
 def test_dialogues_of_several_turns_are_kept_whole(made: Any, tmp_path: Path) -> None:

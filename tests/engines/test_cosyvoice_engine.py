@@ -73,6 +73,15 @@ def test_the_cues_choose_the_mode(speaker: Any, asked: list[Any], labels: dict[s
     assert [call[0] for call in asked if call[0] != "add_zero_shot_spk"] == [mode]
 
 
+@pytest.mark.parametrize(("emotion", "mode"), [("neutral", "inference_zero_shot"), ("sad", "inference_instruct2")])
+def test_what_is_to_be_instructed_is_and_nothing_is_not(
+    speaker: Any, asked: list[Any], monkeypatch: pytest.MonkeyPatch, emotion: str, mode: str
+) -> None:
+    monkeypatch.setattr(speaker, "_config", speaker._config.model_copy(update={"mode": "instruct"}))
+    speaker.speak(utterance(emotion=emotion))
+    assert [call[0] for call in asked if call[0] != "add_zero_shot_spk"] == [mode]
+
+
 def test_an_instruction_reaches_the_model_and_leaves_the_kept_voice_whole(
     speaker: Any, asked: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

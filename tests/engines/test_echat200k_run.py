@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, echat, merged
+from conftest import ROOT, echat, echat_process, merged
 from engines_gate import heavy
 from tiny_cosyvoice import make_bank, make_cosyvoice2, make_s3
 
@@ -58,7 +58,7 @@ def test_eight_dialogues_pass_through_every_engine(tmp_path: Path) -> None:
     run, out = cluster_run(tmp_path), tmp_path / "out"
     doctor = echat("doctor", run, "--json")
     assert doctor.returncode == 0, doctor.stdout + doctor.stderr
-    done = echat("build", run, "--out", out, "--limit", 8, "--quiet", timeout=1500)
+    done = echat_process("build", run, "--out", out, "--limit", 8, "--quiet", timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "8 planned = " in done.stdout
     assert "quarantined by" not in done.stdout, done.stdout

@@ -63,7 +63,12 @@ def found(out: Path) -> list[str]:
         return [str(error)]
 
 
-@pytest.mark.parametrize("harm", [flipped, cut, torn])
+def emptied(data: bytes, draw: random.Random) -> bytes:
+    """As after a crash that came between the name of a file and its blocks."""
+    return b""
+
+
+@pytest.mark.parametrize("harm", [flipped, cut, torn, emptied])
 def test_any_damage_to_a_committed_file_is_found(made: Path, harm: Callable[[bytes, random.Random], bytes]) -> None:
     draw, out = random.Random(harm.__name__), made / "out"
     for kind, pattern in KINDS.items():

@@ -13,7 +13,17 @@ from typing import Any
 import pytest
 
 from manifests.errors import UserError
-from manifests.files import TEMPORARY, remove_debris, sha256, temporary, write_atomic, write_exclusive, writing
+from manifests.files import (
+    TEMPORARY,
+    read_checksums,
+    remove_debris,
+    sha256,
+    temporary,
+    write_atomic,
+    write_checksums,
+    write_exclusive,
+    writing,
+)
 
 REFUSALS = {
     errno.ENOSPC: "full",
@@ -180,3 +190,12 @@ def test_what_others_named_alike_is_not_debris(tmp_path: Path) -> None:
     aged(mine, 100)
     assert remove_debris([tmp_path], older_than_s=50) == 0
     assert (mine / "thesis.tex").exists()
+
+
+def test_a_list_of_checksums_reads_back_and_a_torn_or_empty_one_is_refused() -> None:
+    digests = {"a": "0" * 64, "b/c": "f" * 64}
+    data = write_checksums(digests)
+    assert read_checksums(data) == digests
+    for torn in (b"", b"\n", data[:-1], data[1:] + b" ", data[:66]):
+        with pytest.raises(ValueError, match="no list of checksums, or a part of one"):
+            read_checksums(torn)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from manifests.errors import UserError
 from manifests.labels import AGES, CUES, EMOTIONS, EVENTS, GENDERS, NONE, REPLY_EMOTIONS
-from manifests.think.natural import compose_natural, contradictions
+from manifests.think.natural import _words, compose_natural, contradictions
 
 LANGUAGES = ("en", "zh")
 
@@ -27,6 +27,13 @@ def test_every_combination_is_told_and_contradicts_nothing(language: str) -> Non
         assert "Where is the box?" in text
         seen.add(text)
     assert len(seen) > 700, "the sentences vary"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_words_that_give_a_label_away_are_looked_for_in_small_letters(language: str) -> None:
+    words = _words(language)
+    assert len(words) > 20 and words == tuple(map(str.casefold, words))
+    assert list(contradictions("THEY SOUND ANGRY.", {"emotion": "sad"}, "en")) == ["emotion angry"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

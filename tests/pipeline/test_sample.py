@@ -57,6 +57,14 @@ def test_what_was_measured_is_told_even_if_it_is_zero(scored: tuple[Dag, dict[st
     assert turn["query"]["mos"]["ovrl"] == 3.142
 
 
+def test_word_times_stand_where_they_are_known(scored: tuple[Dag, dict[str, Any]]) -> None:
+    dag, row = scored
+    times = '[{"word": "one", "start": 0.0, "end": 0.5, "score": 0.9}]'
+    turn = sample_json(dag, [{**row, "transcribe.query_words": times}])["turns"][0]
+    assert turn["query"]["words"] == [{"word": "one", "start": 0.0, "end": 0.5, "score": 0.9}]
+    assert "words" not in turn["reply"], "this recognizer tells none"
+
+
 @pytest.fixture(scope="module")
 def agreed() -> tuple[Dag, dict[str, Any]]:
     """A sad old woman without an event, whom two annotators of gender and one of each other family heard right."""

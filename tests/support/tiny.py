@@ -55,7 +55,7 @@ SHORT = partial(Limits, think_tokens=30, text_tokens=20, speech_tokens=40)
 EMOTIONS = ("happy", "sad", "angry", "fear")
 
 
-def dialogue(number: int, turns: int = 1, seconds: float = 1.0) -> Sample:
+def dialogue(number: int, turns: int = 1, seconds: float = 1.0, tokens: int = 60) -> Sample:
     """A dialogue whose texts, voice and tokens follow from its number."""
     rng = np.random.default_rng(number)
     made = []
@@ -74,7 +74,7 @@ def dialogue(number: int, turns: int = 1, seconds: float = 1.0) -> Sample:
                 labels=labels,
                 frames=frames,
                 mel=torch.from_numpy(rng.normal(size=(frames, 80)).astype(np.float32)),
-                reply_tokens=rng.integers(0, CODEBOOK, 60).astype(np.int32),
+                reply_tokens=rng.integers(0, CODEBOOK, tokens).astype(np.int32),
             )
         )
     return Sample(f"d{number}", tuple(made))
