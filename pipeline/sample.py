@@ -103,8 +103,8 @@ def _turn(row: Mapping[str, Any], dag: Dag) -> dict[str, Any]:
 def _words(row: Mapping[str, Any]) -> str | None:
     """The words of a query that were recognised: those of its text, or None where too many were heard otherwise.
 
-    A recognizer's slips are not what anybody said, so its own words stand in no think text. Of a recording that it has no
-    language for, the words are those that the corpus states.
+    A recognizer's slips are not what anybody said, so its own words stand in no think text. Of a recording that it has
+    no language for, the words are those that the corpus states.
     """
     errors = row["transcribe.query_wer"]
     if errors is None:
