@@ -99,7 +99,7 @@ class Emotion2vecConfig(AnnotatorConfig):
 
     role = "annotator.emotion"
     licence = "code MIT (funasr, emotion2vec); weights: FunASR model licence"
-    throughput = Throughput(110.0, "gpu", "its shape, random weights, batch 1, H200: benchmarks/engines_gpu.py")
+    throughput = Throughput(98.0, "gpu", "its shape, random weights, batch 1, H200: benchmarks/engines_gpu.py")
 
     engine: Literal["emotion2vec"] = "emotion2vec"
     model: str = unkeyed(

@@ -113,7 +113,7 @@ class _Config(AnnotatorConfig):
     """What age and gender share."""
 
     licence = "code Apache-2.0 (transformers); weights CC-BY-NC-SA-4.0: not for commercial use"
-    throughput = Throughput(110.0, "gpu", "its shape, random weights, batch 1, H200: benchmarks/engines_gpu.py")
+    throughput = Throughput(98.0, "gpu", "its shape, random weights, batch 1, H200: benchmarks/engines_gpu.py")
 
     engine: Literal["wav2vec2_age_gender"] = "wav2vec2_age_gender"
     model: str = unkeyed(

@@ -29,6 +29,10 @@ _MODEL_FILES = ("model.bin", "config.json", "tokenizer.json", ("vocabulary.json"
 _ALIGNER_FILES = ("config.json", "vocab.json", "preprocessor_config.json", ("model.safetensors", "pytorch_model.bin"))
 _MODULES = ("faster_whisper", "ctranslate2")
 _ALIGNER_MODULES = ("whisperx", "torchaudio", "nltk")
+_ON_CPU = Throughput(8.0, "core", "CPU time of whisper-base, int8, beam 5, one thread: benchmarks/whisperx_batching.py")
+_ON_GPU = Throughput(
+    106.0, "gpu", "large-v3's shape, random weights, greedy, clips of like length, H200: benchmarks/engines_gpu.py"
+)
 _ALIGNERS = {
     "en": "facebook/wav2vec2-base-960h",
     "zh": "jonatasgrosman/wav2vec2-large-xlsr-53-chinese-zh-cn",
@@ -93,9 +97,6 @@ class WhisperxConfig(RecognizerConfig):
     """Whisper by CTranslate2, with word times by a wav2vec2 aligner; the language is the row's."""
 
     licence = "code BSD-2-Clause (whisperx), MIT (the rest); weights MIT (Whisper), Apache-2.0 (aligners)"
-    throughput = Throughput(
-        8.0, "core", "CPU time of whisper-base, int8, beam 5, one thread: benchmarks/whisperx_batching.py"
-    )
 
     engine: Literal["whisperx"] = "whisperx"
     model: str = unkeyed(
@@ -114,6 +115,11 @@ class WhisperxConfig(RecognizerConfig):
     threads: int = unkeyed(1, "Threads of one worker on a CPU", ge=1)
     rows: int = unkeyed(32, "Dialogues whose utterances are recognised together", ge=1, le=1024)
     batch_seconds: float = unkeyed(240.0, "Most seconds of windows in one batch of the encoder", gt=0)
+
+    @property
+    def throughput(self) -> Throughput:
+        """Of a GPU where one is asked for; `auto` may find none."""
+        return _ON_GPU if self.device == "cuda" else _ON_CPU
 
     @property
     def languages(self) -> tuple[str, ...]:

@@ -136,6 +136,9 @@ def ray_data(
             id_column="seed", checkpoint_path=checkpoint, delete_checkpoint_on_success=False
         )
     pool = ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=in_flight)
+    # The reader that is Ray 2.60's default joins small files into one block whatever is asked for, and one actor of the
+    # pool would then get all the work; the one before it makes a block of a file.
+    ray.data.DataContext.get_current().use_datasource_v2 = False
     names = sorted(map(str, cells.glob("*.parquet")))
     # As few cores as our workers ask for: sleeping needs none, and reading and writing must find a place beside them.
     rows = ray.data.read_parquet(names, override_num_blocks=len(names), num_cpus=0.1)

@@ -33,7 +33,7 @@ from annotators.whisperx import WhisperxConfig
 from manifests.torchaudio_cpu import import_torchaudio
 from pipeline.audio import decode_flac
 
-RESULTS = Path(__file__).parent / "results" / "whisperx_batching.json"
+RESULTS = Path(__file__).parent / "results"
 
 
 def clips_of(run: Path, count: int) -> list[Spoken]:
@@ -123,8 +123,9 @@ def main() -> None:
         result[name] = measured(run, clips, options.device)
         result[name]["times_whisperx"] = round(result[name]["realtime"] / result["whisperx_per_file"]["realtime"], 2)
         print(name, result[name], flush=True)
-    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(f"-> {RESULTS}")
+    out = RESULTS / f"whisperx_batching_{options.device}.json"
+    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(f"-> {out}")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def cluster_run(folder: Path) -> Path:
     for stage, voices in (("speak_query", ()), ("speak_reply", ("en-assistant",))):
         bank = make_bank(folder / stage, voices)
         run[stage] |= {"model": model, "bank": str(bank), "vllm": False, "fp16": False}
-    run["transcribe"] |= {**tiny_engines.whisper(folder / "whisper"), "compute_type": "float32"}
+    run["transcribe"] |= {**tiny_engines.whisper(folder / "whisper"), "compute_type": "float32", "device": "auto"}
     wav2vec2 = tiny_engines.age_gender(folder / "age_gender")
     # `cues` would have every voice speak seven takes first; it is exercised elsewhere, and this costs minutes.
     run["annotate"]["emotion"] = [run["annotate"]["emotion"][0] | tiny_engines.emotion2vec(folder / "emotion2vec")]
