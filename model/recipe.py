@@ -108,7 +108,7 @@ class StageRecipe(Strict):
     warmup: PositiveInt = 50
     schedule: Literal["inverse_sqrt", "cosine", "constant"] = "cosine"
     """After the warm-up; the paper's is inverse_sqrt."""
-    augment: Literal["none", "light", "release", "transfer"] = "release"
+    augment: Literal["none", "light", "release", "transfer", "speaker"] = "release"
     """How far recordings are changed while training, see `model/audio.py`: `release` hides much of them, as the
     OSUM-EChat release does; `light` hides little and bends time and resonances, for little speech."""
 

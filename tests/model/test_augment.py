@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.audio import AUGMENTATIONS, Augmentation, augment, bent, masked, stretched
+from model.audio import AUGMENTATIONS, Augmentation, augment, bent, masked, recoloured, stretched
 
 
 @pytest.mark.parametrize("how", AUGMENTATIONS.values(), ids=list(AUGMENTATIONS))
@@ -55,3 +55,18 @@ def test_stretched_recordings_move_high_resonances_most_and_keep_their_time() ->
     assert 57 <= min(peaks) < 60 < max(peaks) <= 63
     steady = torch.ones(10, 80)
     assert torch.allclose(stretched(steady, 0.05, np.random.default_rng(0)), steady)
+
+
+def test_speakers_are_heard_with_any_bass_and_all_else_as_before() -> None:
+    silence = torch.zeros(20, 80)
+    colours = {
+        name: torch.stack(
+            [recoloured(silence, AUGMENTATIONS[name], np.random.default_rng(seed))[0] for seed in range(200)]
+        )
+        for name in ("transfer", "speaker")
+    }
+    low, high = (
+        colours["speaker"][:, mels].std() / colours["transfer"][:, mels].std() for mels in (slice(3), slice(60, 80))
+    )
+    assert low > 2
+    assert 0.9 < high < 1.1
