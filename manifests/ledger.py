@@ -219,6 +219,7 @@ class Ledger:
         try:
             with clock(STORAGE):
                 table = read_table(path, columns)
+            table.validate(full=True)  # a string that is no UTF-8 would end its reader
             missing = {*(columns or ())} - {*table.column_names}  # decodes the names, too
             if missing or table.num_rows != record.rows:
                 raise ValueError(f"it holds {table.num_rows} rows and lacks {sorted(missing) or 'no column'}")

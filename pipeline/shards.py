@@ -109,8 +109,8 @@ def write_shard(dag: Dag, ledger: Ledger, job: ShardJob) -> ShardRecord:
     folder = Path(job.folder)
     spec = json.loads((folder / "layout.json").read_text())[job.number]
     record_path = folder / f"{spec['name']}.json"
-    with suppress(FileNotFoundError):
-        return ShardRecord(**json.loads(record_path.read_text()))
+    if _is_of(record_path, spec):
+        return _record(record_path)
     for part, keys in spec["cells"].items():
         for stage, key in keys.items():
             if (cell := ledger.find(stage, int(part), key)) is not None:
@@ -177,28 +177,62 @@ def _npy(tokens: Sequence[int]) -> bytes:
 
 
 def reuse_shards(root: Path, folder: Path, layout: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Hard-link shards whose content is in an earlier set; return the numbers that are left to write."""
-    have: dict[str, Path] = {}
-    for path in sorted(root.glob("*/*turn-*.json")):
-        if path.parent != folder:
-            with suppress(ValueError, KeyError, OSError):
-                record = json.loads(path.read_text())
-                # A damaged shard must not be passed on.
-                if sha256(path.with_suffix(".tar")) == record["sha256"]:
-                    have[record["key"]] = path
+    """Hard-link shards whose content is in an earlier set; return the numbers that are left to write.
+
+    A damaged shard, or one whose record is, is not passed on, and one that is being built is begun anew.
+    """
+    have = {record.key: path for path, record in _finished(root)}
     left = []
     for number, spec in enumerate(layout):
         record = folder / f"{spec['name']}.json"
+        if record.exists() and not _is_of(record, spec):
+            record.unlink()
         old = have.get(spec["key"])
         if not record.exists() and old is not None:
             tar = folder / f"{spec['name']}.tar"
             link(old.with_suffix(".tar"), tar)
             write_atomic(tar.with_name(tar.name + ".idx"), index_tar(tar).encode())
-            content = json.loads(old.read_text())
-            write_atomic(record, canonical_json({**content, "name": f"{spec['name']}.tar"}))
+            write_atomic(record, canonical_json({**asdict(_record(old)), "name": tar.name}))
         if not record.exists():
             left.append(number)
     return left
+
+
+def _record(path: Path) -> ShardRecord:
+    """The record in a file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no record.
+    """
+    try:
+        return ShardRecord(**json.loads(path.read_text()))
+    except TypeError as error:
+        raise ValueError(f"{path}: is no record of a shard ({error})") from error
+
+
+def _finished(root: Path) -> Iterator[tuple[Path, ShardRecord]]:
+    """Records of shards in finished sets, those set aside as damaged too, that are to the bit what they were."""
+    for listing in sorted(root.glob("*/checksums.sha256")):
+        with suppress(ValueError, OSError):
+            digests = read_checksums(listing.read_bytes())
+            for path in sorted(listing.parent.glob("*turn-*.json")):
+                tar = path.with_suffix(".tar")
+                with suppress(ValueError, KeyError, OSError):
+                    if sha256(path) == digests[path.name] and sha256(tar) == digests[tar.name]:
+                        yield path, _record(path)
+
+
+def _is_of(path: Path, spec: Mapping[str, Any]) -> bool:
+    """Whether a shard that is being built is there, whole, and the one that the layout asks for."""
+    with suppress(ValueError, OSError):
+        record, tar = _record(path), path.with_suffix(".tar")
+        wanted = {name: spec[name] for name in ("split", "num_turns", "rows", "key")} | {"name": tar.name}
+        return wanted.items() <= asdict(record).items() and (record.size, record.sha256) == (
+            tar.stat().st_size,
+            sha256(tar),
+        )
+    return False
 
 
 def open_layout(dag: Dag, run: Path, layout: Sequence[Mapping[str, Any]]) -> tuple[Path, Path]:

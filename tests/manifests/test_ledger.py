@@ -370,3 +370,14 @@ def test_processes_that_commit_one_cell_at_once_agree_on_one_record(ledger: Ledg
         racer.stdin.flush()
     won = [CellRecord(**json.loads(racer.communicate()[0])) for racer in racers]
     check_one_winner(ledger, won)
+
+
+def test_a_text_that_is_no_utf8_is_named_by_its_file(ledger: Ledger) -> None:
+    whole = table(("a", b"", [], 0.0))
+    offsets, broken = pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xe2")
+    text = pa.StringArray.from_buffers(1, offsets, broken)
+    rows = whole.set_column(whole.schema.get_field_index("text"), "text", text).cast(SCHEMA)
+    record = ledger.commit("s", 0, KEY, rows, [], {})
+    with pytest.raises(UserError, match=r"\.parquet: cannot be read \(.*UTF8"):
+        ledger.load(record)
+    assert ledger.load(record, ["id"]).num_rows == 1
