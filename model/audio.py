@@ -82,7 +82,7 @@ AUGMENTATIONS = {
     "light": Augmentation(bend=40, stretch=0.05, substitutions=0, hidden=(1, 30), bands=1),
     "release": Augmentation(bend=0, stretch=0.0, substitutions=3, hidden=(2, 50), bands=2),
     "transfer": _TRANSFER,
-    "speaker": replace(_TRANSFER, bass_db=40.0),
+    "speaker": replace(_TRANSFER, bass_db=25.0),
 }  # fmt: skip
 """`release` is that of the OSUM-EChat release (SpecAugment, Park et al. 2019, and spec-substitution): it hides much, as
 befits large encoders and much speech. `light` hides little and bends more: for models that hear little speech.
