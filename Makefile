@@ -32,7 +32,7 @@ demo: setup
 	$(BIN)/echat report $(OUT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 # A run against a real server with a real, tiny model: minutes on two cores.
 test-llm: $(VENV)/.installed-llm

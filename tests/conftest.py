@@ -25,6 +25,7 @@ from pipeline.cli import app
 ROOT = Path(__file__).parent.parent
 SUPPORT = ROOT / "tests" / "support"
 ECHAT = Path(sys.executable).with_name("echat")
+LONGEST = ("test_ablation", "test_engines", "test_environments_run", "test_kill", "test_kokoro_run", "test_node_loss")
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -38,8 +39,9 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules that build and train come first, so that none of these long ones is begun when all others are done."""
-    items.sort(key=lambda item: item.path.parent.name not in ("e2e", "faults", "model"))
+    """Modules that build and train come first, the longest before all, so that none is begun when others are done."""
+    slow = ("e2e", "faults", "model")
+    items.sort(key=lambda item: (item.path.parent.name not in slow, item.path.stem not in LONGEST))
 
 
 @pytest.fixture

@@ -41,12 +41,16 @@ def recognizer() -> float:
     ("config", "rate"),
     [
         (CosyVoiceConfig(), speaker(measured("cosyvoice2 language model", "batch 1"))),
-        (CosyVoiceConfig(vllm=True), speaker(measured("cosyvoice2 language model", "bucketed by length", 32))),
+        (CosyVoiceConfig(vllm=True), speaker(measured("cosyvoice2 language model", "bucketed by length", 8))),
+        (
+            CosyVoiceConfig(vllm=True, concurrency=32),
+            speaker(measured("cosyvoice2 language model", "bucketed by length", 32)),
+        ),
         (WhisperxConfig(device="cuda"), recognizer()),
         (Emotion2vecConfig(family="emotion"), measured("emotion2vec-large shape", "batch 1")),
         (Wav2vec2AgeConfig(family="age"), measured("emotion2vec-large shape", "batch 1")),
     ],
-    ids=["cosyvoice", "cosyvoice-vllm", "whisperx", "emotion2vec", "age-gender"],
+    ids=["cosyvoice", "cosyvoice-vllm", "cosyvoice-vllm-32", "whisperx", "emotion2vec", "age-gender"],
 )
 def test_a_stated_throughput_is_the_measured_one(config: EngineConfig, rate: float) -> None:
     assert config.throughput.unit == "gpu"
