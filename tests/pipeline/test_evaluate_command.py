@@ -242,16 +242,28 @@ def test_wrong_judges_are_told_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
+def planned(name: str) -> tuple[list[dict[str, Any]], Any]:
+    """The plan of a shipped run and its scenarios."""
+    planner = build_dag(load_run(Path(name)), Path(name)).planner
+    names = ["id", "turn", *PLAN.names]
+    rows = [dict(zip(names, row, strict=True)) for block in planner.blocks() for row in planner.rows(block)]
+    return rows, planner.bank
+
+
+def test_the_small_run_shares_no_voice_and_no_scenario_with_what_judges_models_of_it() -> None:
+    (trains, _), (judges, _) = planned("small"), planned("echat_eval_small")
+    assert len(trains) == 240
+    for key in ("query_speaker", "scenario"):
+        assert not {row[key] for row in trains} & {row[key] for row in judges}, key
+
+
 def test_echat_eval_takes_no_voice_or_scenario_that_a_run_trains_on() -> None:
     for name in ("echat_eval", "echat_eval_small"):
-        planner = build_dag(load_run(Path(name)), Path(name)).planner
-        names = ["id", "turn", *PLAN.names]
-        table = [dict(zip(names, row, strict=True)) for block in planner.blocks() for row in planner.rows(block)]
+        table, bank = planned(name)
         assert len(table) == {"echat_eval": 1400, "echat_eval_small": 100}[name]
         homes = {voice.speaker: voice.split for voice in VoiceTable.load("kokoro").voices if voice.role == "query"}
         assert {row["split"] for row in table} == {"test"}
         assert {homes[row["query_speaker"]] for row in table} == {"test"}
-        bank = planner.bank
         assert {row["scenario"] for row in table} <= {scenario.id for scenario in bank.of_split("test")}
 
 
