@@ -27,6 +27,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -332,6 +333,7 @@ def main() -> int:
         line |= {
             "load_before": round(load[0], 1), "load_after": round(os.getloadavg()[0], 1), "cores": os.cpu_count(),
             "beam": beam, "python": platform.python_version(),
+            "versions": {name: version(name) for name in ("ray", "apache-beam", "pyarrow")},
         }  # fmt: skip
         print(json.dumps(line, indent=2))
         others = [old for old in document.get(args.what, []) if round(old["dialogues"], -3) != round(number, -3)]

@@ -4,7 +4,7 @@ All read the same Parquet cells of a planned run (benchmarks/fake_cells.py), jud
 labels, count and write the verdicts. What SQL has no words for is switched off: checks of texts and duplicates, which
 ours does by default and which is timed beside. Each side is a process of its own; its greatest memory is the kernel's.
 
-    python benchmarks/select_peers.py [--rows 20000]
+    python benchmarks/select_peers.py [--rows 10000]
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from pipeline.verdict import _LIMITS
 
 RESULTS = Path(__file__).parent / "results" / "select_peers.json"
 SIDES = ("ours", "ours, texts and duplicates too", "duckdb", "pandas")
+PACKAGES = ("duckdb", "pandas", "pyarrow", "apache-beam")
 STAGES = ("plan", "speak_query", "speak_reply", "transcribe", "annotate", "rate")
 
 
@@ -121,7 +122,7 @@ def side(name: str, file: Path, run: Path) -> dict[str, Any]:
 def main() -> int:
     """Plan, fill, and let every side judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--side", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -146,7 +147,7 @@ def main() -> int:
         rows = dag.planner.num_dialogues
     same = len({line["kept"] for name, line in lines.items() if "texts" not in name}) == 1
     result = {"rows": rows, "sides": lines, "same_verdicts": same, "load_before": round(load, 1)}
-    result |= {"cores": os.cpu_count(), "versions": {name: version(name) for name in ("duckdb", "pandas")}}
+    result |= {"cores": os.cpu_count(), "versions": {name: version(name) for name in PACKAGES}}
     args.out.write_text(json.dumps(result, indent=2) + "\n")
     return 0 if same else 1
 

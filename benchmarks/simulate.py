@@ -14,6 +14,7 @@ import os
 import platform
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ def main() -> int:
     missed = [line["case"] for line in lines[1:] if abs(line["ratio"] - 1) > WITHIN]
     document = {"claim": f"grid time within {WITHIN:.0%}", "met": not missed, "cases": lines, "sleep_s": args.sleep}
     document |= {"cores": os.cpu_count(), "python": platform.python_version()}
+    document["versions"] = {name: version(name) for name in ("ray", "pyarrow")}
     args.out.write_text(json.dumps(document, indent=2) + "\n")
     print(f"{'NOT MET: ' + ', '.join(missed) if missed else 'met'} -> {args.out}")
     return 1 if missed else 0

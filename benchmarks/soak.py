@@ -12,11 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import random
 import shutil
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +111,10 @@ def finish(samples: list[dict[str, Any]], faults: int, args: argparse.Namespace)
         "seed": args.seed, "minutes": samples[-1]["minute"], "rounds": len(samples), "faults": faults,
         "rss_mb_first_third": round(first["rss_mb"], 1), "rss_mb_last_third": round(last["rss_mb"], 1),
         "growth": round(growth, 4), "open_files": [round(first["files"], 1), round(last["files"], 1)], "flat": flat,
-        "load_1_5_15": [round(load, 2) for load in os.getloadavg()], "cores": os.cpu_count(), "samples": samples,
+        "load_1_5_15": [round(load, 2) for load in os.getloadavg()], "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("ray", "apache-beam", "pyarrow", "webdataset")},
+        "samples": samples,
     }  # fmt: skip
     print(json.dumps({key: value for key, value in document.items() if key != "samples"}, indent=1))
     if args.out:
