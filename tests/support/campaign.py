@@ -41,6 +41,18 @@ def manifest(folder: Path, name: str, pause_s: float = 0.0, quotas: Any = QUOTAS
     return path
 
 
+def strike(driver: subprocess.Popen, victim: str, draw: random.Random) -> bool:
+    """SIGKILL one of the processes of a build; False if none that was alive was there to take it."""
+    if victim == "everything":
+        return kill_all(driver)
+    if victim in ("driver", "inline"):
+        killed = kill(psutil.Process(driver.pid))
+        driver.wait()
+        return killed
+    targets = below(driver, _NAMES[victim])
+    return bool(targets) and kill(draw.choice(targets))
+
+
 class Campaign:
     """Runs under attack, and the account of it."""
 
@@ -95,27 +107,22 @@ class Campaign:
         else:
             wait_for(lambda: len(calls(self.folder)) > already or driver.poll() is not None, 120)
             time.sleep(10 * (fraction - 0.5))
-        if victim in ("worker", "raylet", "gcs_server"):
+        if victim in _NAMES:
             wait_for(lambda: below(driver, _NAMES[victim]) or driver.poll() is not None, 60)
         if driver.poll() is not None:
             self.codes[f"finished before the kill: {driver.returncode}"] += 1
             return self._account(out, had, before, already)
-        self.killed[victim] += 1
-        if victim == "everything":
-            kill_all(driver)
-        elif victim in ("driver", "inline"):
-            kill(psutil.Process(driver.pid))
-            driver.wait()
+        killed = strike(driver, victim, self.random)
+        if killed:
+            self.killed[victim] += 1
         else:
-            targets = below(driver, _NAMES[victim])
-            if targets:
-                kill(self.random.choice(targets))
-            if victim == "worker" and fraction < 0.75:
-                time.sleep(2)  # its replacement is on the way, or already speaks
-                kill_all(driver)
-            else:
-                code = self._end(driver, 300)
-                self.codes[f"{victim} killed: build ended with {code}"] += 1
+            self.codes[f"no {victim} was alive to be killed"] += 1
+        if killed and victim == "worker" and fraction < 0.75:
+            time.sleep(2)  # its replacement is on the way, or already speaks
+            kill_all(driver)
+        elif victim in _NAMES:
+            code = self._end(driver, 300)
+            self.codes[f"{victim} {'killed' if killed else 'gone'}: build ended with {code}"] += 1
         self.say()
         return self._account(out, had, before, already)
 

@@ -50,18 +50,21 @@ def workers(driver: subprocess.Popen) -> list[psutil.Process]:
     return below(driver, "RayRunner")
 
 
-def kill(process: psutil.Process) -> None:
-    """SIGKILL, to a process that may be gone."""
+def kill(process: psutil.Process) -> bool:
+    """SIGKILL, to a process that may be gone; whether it was alive."""
     with suppress(psutil.NoSuchProcess):
+        alive = process.status() != psutil.STATUS_ZOMBIE
         process.kill()
+        return alive
+    return False
 
 
-def kill_all(driver: subprocess.Popen) -> None:
-    """SIGKILL the driver and every process under it: Ray's daemons and the workers."""
+def kill_all(driver: subprocess.Popen) -> bool:
+    """SIGKILL the driver and every process under it: Ray's daemons and the workers; whether the driver was alive."""
     processes = below(driver)
-    for process in [psutil.Process(driver.pid), *processes]:
-        kill(process)
+    alive, *_ = [kill(process) for process in [psutil.Process(driver.pid), *processes]]
     driver.wait()
+    return alive
 
 
 def events(out: Path, kind: str) -> list[dict]:
