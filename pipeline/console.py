@@ -72,12 +72,17 @@ def need_run(run: Path) -> None:
 
 def complain(text: str) -> None:
     """Write a line to standard error."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(_writable(text) + "\n")
 
 
 def show(text: str = "") -> None:
     """Write a line to standard output."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(_writable(text) + "\n")
+
+
+def _writable(text: str) -> str:
+    """Text of somebody else's files as a terminal takes it: JSON may hold halves of characters, and names any bytes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def show_json(value: Any) -> None:
@@ -114,7 +119,7 @@ def show_table(title: str, headers: list[str], rows: list[tuple[Any, ...]]) -> N
         table.add_column(header, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         # Text, not markup: a label or a path may hold brackets.
-        table.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row))
+        table.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else _writable(str(cell))) for cell in row))
     console = Console() if sys.stdout.isatty() else Console(width=140)
     console.print(table)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from manifests.errors import UserError
 from manifests.ids import canonical_json
-from pipeline.verify_shards import tar_samples
+from pipeline.tar import open_tar, tar_samples
 
 ADDED, REMOVED, CHANGED = "added", "removed", "changed"
 PARTS = ("texts", "labels", "sound", "tokens", "scores", "engines")
@@ -107,17 +107,19 @@ def _version(folder: Path) -> str:
 
 def _rows(folder: Path) -> Iterator[tuple[str, str, str, str]]:
     try:
-        shards = [shard["name"] for shard in json.loads((folder / "dataset.json").read_bytes())["shards"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        shards = json.loads((folder / "dataset.json").read_bytes())["shards"]
+        paths = [folder / Path(shard["name"]).name for shard in shards]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{folder / 'dataset.json'}: cannot be read ({error})") from error
-    for name in shards:
-        path = folder / Path(name).name
+    for path in paths:
         try:
-            with tarfile.open(path, "r:") as archive:
+            with open_tar(path) as archive:
                 for key, members in tar_samples(archive):
                     document = json.loads(members["json"])
-                    yield key, document["task"], _label(document), json.dumps(_digests(document, members))
-        except (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                    row = key, document["task"], _label(document), json.dumps(_digests(document, members))
+                    "".join(row).encode()  # raises unless all are text, as the table and a terminal take it
+                    yield row
+        except (tarfile.TarError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{path}: cannot be read as a shard ({error}); run echat verify on its folder") from error
 
 

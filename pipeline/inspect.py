@@ -50,15 +50,17 @@ def read_documents(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         UserError: It is not a tar of ours.
     """
-    from pipeline.verify_shards import member_bytes
+    from pipeline.tar import member_bytes, open_tar
 
     try:
-        with tarfile.open(path, "r:") as archive:
+        with open_tar(path) as archive:
             for member in archive:
                 if member.name.endswith(".json"):
                     document = json.loads(member_bytes(archive, member))
                     if not isinstance(document, dict) or not {"id", "turns"} <= document.keys():
                         raise ValueError(f"{member.name} is no dialogue of this format")
+                    if document["id"] != member.name.removesuffix(".json"):
+                        raise ValueError(f"{member.name} is of another id than its name says")
                     yield document
     except (tarfile.TarError, ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as a shard ({error}); run echat verify on its folder") from error
@@ -188,10 +190,10 @@ def write_wavs(shard: Path, document: Mapping[str, Any], folder: Path) -> list[P
     import soundfile
 
     from pipeline.audio import decode_flac
-    from pipeline.verify_shards import member_bytes
+    from pipeline.tar import member_bytes, open_tar
 
     paths = []
-    with tarfile.open(shard, "r:") as archive:
+    with open_tar(shard) as archive:
         for turn in range(len(document["turns"])):  # not the number that the JSON states: it becomes a file name
             for role in ("query", "reply"):
                 name = f"{document['id']}.{turn}.{role}.flac"

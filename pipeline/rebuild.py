@@ -38,8 +38,9 @@ from pipeline.join import by_dialogue, join_rows
 from pipeline.sample import sample_columns, sample_json
 from pipeline.shards import VERSION, members_of
 from pipeline.stages.plan import part_table
+from pipeline.tar import member_bytes, open_tar
 from pipeline.topup import with_topup
-from pipeline.verify_shards import Finding, member_bytes
+from pipeline.verify_shards import Finding
 
 _PART_ROWS = 16  # dialogues made at once; bounds memory
 
@@ -237,7 +238,7 @@ def _short(value: Any) -> str:
 def _other_members(tar: Path, turns: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Sound and tokens of a dialogue that are not those in the tar."""
     made = members_of(turns)
-    with tarfile.open(tar, "r:") as archive:
+    with open_tar(tar) as archive:
         for tail, data in made.items():
             try:
                 there = member_bytes(archive, archive.getmember(f"{turns[0]['id']}.{tail}"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -23,10 +22,11 @@ from pipeline.join import by_dialogue
 from pipeline.select import damaged_file, judge_part, load_statistics, select_key, settle_part, verdicts
 from pipeline.shards import describe, lay_out, layout_key, shard_samples
 from pipeline.summary import Summary
+from pipeline.tar import open_tar, tar_samples
 from pipeline.thresholds import report, rules_of, thresholds_of
 from pipeline.topup import with_topup
 from pipeline.verdict import KEPT, Rules
-from pipeline.verify_shards import Finding, tar_samples, verify_shards
+from pipeline.verify_shards import Finding, verify_shards
 
 
 def verify(folder: Path) -> list[Finding]:
@@ -250,7 +250,7 @@ def _check_origin(grid: Grid, select: Path, shards: Path, deep: bool) -> Iterato
         yield Finding(str(shards / "dataset.json"), "", "is not what the shards and the run say")
     for spec in layout if deep else ():
         path = shards / f"{spec['name']}.tar"
-        with tarfile.open(path, "r:") as archive:
+        with open_tar(path) as archive:
             made = shard_samples(grid.dag, grid.ledger, select, spec)
             for sample, (key, members) in zip(made, tar_samples(archive), strict=True):
                 if sample.pop("__key__") != key:

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from manifests.errors import UserError, from_pydantic
 from manifests.labels import CUES, NONE, REPLY_EMOTIONS, SPLITS, TASKS
 from manifests.sound import read_tokens
+from pipeline.tar import open_tar, tar_samples
 from pipeline.verify import open_finished
-from pipeline.verify_shards import tar_samples
 
 _ADVICE = "run echat verify on its folder"
 _CHUNK = 1 << 20
@@ -194,7 +194,7 @@ class Tar:
         try:
             with self.path.open("rb") as file:
                 stream = _Hashing(file)
-                with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
+                with open_tar(stream) as archive:
                     for key, members in tar_samples(archive):
                         if count == most:
                             return

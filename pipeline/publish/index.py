@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 from manifests.schema import field
 from pipeline.flat import COLUMNS, flat_rows
 from pipeline.inspect import read_documents
+from pipeline.tar import open_tar
 
 _ROWS = 5000
 
@@ -52,7 +52,7 @@ def write_index(shards: Path, split: str, names: list[str], out: Path) -> int:
 
 def _places(tar: Path) -> dict[str, tuple[int, int]]:
     """Offset and size of every member's content."""
-    with tarfile.open(tar, "r:") as archive:
+    with open_tar(tar) as archive:
         return {member.name: (member.offset_data, member.size) for member in archive}
 
 

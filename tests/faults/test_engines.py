@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from killing import events, start
 
 from manifests.run import load_run
 from pipeline.build import build
+from pipeline.tar import open_tar, tar_samples
 from pipeline.verify import verify
-from pipeline.verify_shards import tar_samples
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +39,7 @@ def queries(shards: Path) -> dict[str, str]:
 def dialogues(shards: Path) -> dict[str, dict[str, bytes]]:
     found = {}
     for shard in sorted(shards.glob("*.tar")):
-        with tarfile.open(shard) as archive:
+        with open_tar(shard) as archive:
             found |= dict(tar_samples(archive))
     return found
 

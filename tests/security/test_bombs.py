@@ -21,7 +21,7 @@ from manifests.sound import MAX_SAMPLES, read_sound, read_tokens
 from manifests.yamlfile import MAX_BYTES, load_yaml
 from pipeline.audio import decode_flac
 from pipeline.inspect import read_documents
-from pipeline.verify_shards import tar_samples
+from pipeline.tar import open_tar, tar_samples
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -104,7 +104,7 @@ def archive(folder: Path, info: tarfile.TarInfo, data: bytes = b"") -> Path:
 
 
 def members(path: Path) -> list[str]:
-    with tarfile.open(path, "r:") as tar:
+    with open_tar(path) as tar:
         return [key for key, _ in tar_samples(tar)]
 
 
