@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from disks import may_mount
 from engine_cases import engines, unexercised  # noqa: F401  (a fixture)
 from typer.testing import CliRunner
 
@@ -135,6 +136,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     llm = "" if os.environ.get("ECHAT_TEST_LLM") else " a real language model behind a server (make test-llm),"
     left_out = unexercised()
     llm += f" {', '.join(left_out)} (make test-engines)," if left_out else ""
+    llm += "" if may_mount() else " full and read-only disks (mounting needs privileges),"
     terminalreporter.write_line(
         f"not exercised here:{llm} GPUs, Ray on several machines, Beam runners other than the in-process one,"
         " weights from a model hub"

@@ -7,12 +7,12 @@ import json
 import os
 import subprocess
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
 import pytest
 from conftest import tree
+from disks import mounted
 from fsspec.implementations.local import LocalFileSystem
 from refusing import refuse
 from tone_runs import build_tones
@@ -23,19 +23,6 @@ from pipeline.cli import app
 from pipeline.publish import upload as uploads
 from pipeline.publish.release import Terms, make_release
 from pipeline.verify import verify
-
-
-@contextmanager
-def mounted(folder: Path, *options: str):
-    """A tmpfs with these options; skips where mounting is not allowed."""
-    folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", folder], capture_output=True, check=False)
-    if made.returncode:
-        pytest.skip("mounting needs privileges that this machine does not give")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 def test_a_read_only_output_is_refused(tone_yaml, tmp_path):
@@ -50,7 +37,10 @@ def test_a_read_only_output_is_refused(tone_yaml, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["inline", "ray"])
-def test_a_full_disk_is_refused_and_the_run_goes_on_when_there_is_room(tone_yaml, tmp_path, monkeypatch, kind):
+def test_a_full_disk_is_refused_and_the_run_goes_on_when_there_is_room(
+    tone_yaml, build_once, tmp_path, monkeypatch, kind
+):
+    calm = build_once(tone_yaml("calm.yaml", executor={"kind": "inline"}), tmp_path / "calm").shards
     file = tone_yaml(executor={"kind": kind})
     with mounted(tmp_path / "disk", "-o", "size=900k"):
         out = tmp_path / "disk" / "out"
@@ -66,6 +56,8 @@ def test_a_full_disk_is_refused_and_the_run_goes_on_when_there_is_room(tone_yaml
         result = CliRunner().invoke(app, ["build", str(file), "--out", str(out), "--quiet"])
         assert result.exit_code == 0, result.output
         assert "40 kept" in result.output
+        assert verify(out) == []
+        assert tree(out / "shards" / "current") == tree(calm)
 
 
 def test_slow_storage_changes_nothing(tmp_path, monkeypatch):
