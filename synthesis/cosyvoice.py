@@ -3,8 +3,10 @@
 How an utterance is spoken (`mode: auto`):
 
 - a prompt of the wanted emotion is in the bank: zero-shot, which takes over voice and manner of the prompt;
-- its cues ask for something else: instruct, in words composed from the cues (`synthesis.instructions`);
-- the prompt is in another language than the text: cross-lingual.
+- its cues ask for something else, or the prompt's manner is another: instruct, in words composed from the cues
+  (`synthesis.instructions`);
+- nothing is to be said in words, and the prompt is in another language than the text, or nobody wrote its words down:
+  cross-lingual.
 
 Deterministic for one GPU type and library version: every draw is seeded by the row. With vLLM draws depend on what is
 spoken beside; the waveform that was committed is the truth then.
@@ -26,16 +28,17 @@ from manifests.engine import Capabilities, Problem, Throughput, unkeyed
 from manifests.errors import UserError
 from manifests.labels import AGES, EMOTIONS, GENDERS, NONE
 from manifests.weights import Weights, digest
+from synthesis import cosyvoice_files as files
 from synthesis import cosyvoice_model as library
 from synthesis import instructions
 from synthesis.base import Speaker, SpeakerConfig, Speech, Utterance
-from synthesis.prompts import VOICES, Prompt, VoiceBank, read_bank
+from synthesis.prompts import CALM, VOICES, Prompt, VoiceBank, read_bank
 
 EVENT_MARKS = {"laugh": "[laughter]", "cough": "[cough]", "sigh": "[sigh]"}
 """Sound events that the model makes itself, and the marks that ask for them."""
 BREATH = "[breath]"
 MAX_CHARACTERS = 1000
-_VERSION = 2  # part of the revision: change it with any edit that changes the speech
+_VERSION = 3  # part of the revision: change it with any edit that changes the speech
 _LLM, _FLOW, _VOCODER = 1.13, 8.23, 45.0
 """Seconds of audio a second of each network at batch 1."""
 _LLM_BATCHED, _LLM_MOST = 1.55, 32
@@ -72,7 +75,10 @@ class CosyVoiceConfig(SpeakerConfig):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(instructions.languages(), AGES, GENDERS, EMOTIONS, tuple(EVENT_MARKS))
+        languages = instructions.languages()
+        if self.dialect:  # which no other language has: a run in one is refused when it is planned
+            languages = tuple(name for name in languages if self.dialect in instructions.dialects(name))
+        return Capabilities(languages, AGES, GENDERS, EMOTIONS, tuple(EVENT_MARKS))
 
     @property
     def voices(self) -> str:
@@ -94,8 +100,9 @@ class CosyVoiceConfig(SpeakerConfig):
 
     @property
     def weights(self) -> Weights:
-        """The model's folder or hub id."""
-        return Weights(self.model, (*library.NEEDED, tuple(library.CONFIGS)))
+        """The model's folder or hub id, and what its generation must have."""
+        place = Weights(self.model).place()
+        return Weights(self.model, files.needed(place, self.tensorrt))
 
     @property
     def where(self) -> str:
@@ -109,28 +116,21 @@ class CosyVoiceConfig(SpeakerConfig):
         """
         place = self.weights.place()
         if place is not None and self.weights.hub is None:
-            # Not the whole folder: TensorRT and vLLM write what they compile into it.
-            names = (*library.CONFIGS, *library.NEEDED, "speech_tokenizer_v2.onnx", "speech_tokenizer_v3.onnx")
-            weights = digest(place / name for name in names if (place / name).is_file())
+            weights = digest(files.parts(place))
         else:
             weights = self.weights.revision()
         bank = read_bank(self.bank).digest if self.bank is not None and self.bank.is_dir() else "none"
         return (
-            f"cosyvoice/{_VERSION}/{library.version()}/{weights}/bank-{bank}/instructions-{instructions.table_hash()}"
+            f"cosyvoice/{_VERSION}/{files.version()}/{weights}/bank-{bank}/instructions-{instructions.table_hash()}"
         )
 
     def problems(self) -> list[Problem]:
-        found = []
-        if not library.installed():
-            home = library.checkout()
-            what = f"no CosyVoice in {home}" if home else "cosyvoice2-eu is not installed"
-            fix = f"correct {library.HOME_VARIABLE}" if home else "make engines"
-            found.append(Problem(what, fix))
+        place = Weights(self.model).place()
+        made = files.generation(place) if place else 0
+        found = files.problems(made)
         found += self.weights.problems()
-        place = self.weights.place()
-        if place and library.generation(place) == 3 and library.installed() == "cosyvoice2-eu":
-            fix = f"clone CosyVoice and set {library.HOME_VARIABLE}, or name a CosyVoice 2 model"
-            found.append(Problem("the wheel cosyvoice2-eu knows no CosyVoice 3", fix))
+        if place and place.is_file():
+            found.append(Problem(f"{place} is no folder of CosyVoice 2 or 3", "name the folder that holds llm.pt"))
         if self.bank is None:
             found.append(Problem("no voice bank is named", "set bank to what `echat ingest voices` made"))
         else:
@@ -177,7 +177,7 @@ class CosyVoiceSpeaker:
             ValueError: The voice, a label or the text cannot be rendered, or the model gave no sound.
         """
         text = marked(utterance, self._config.breath)
-        prompt = self._bank.pick(utterance.voice, utterance.emotion, utterance.seed)
+        prompt = self._bank.pick(utterance.voice, utterance.emotion, utterance.language, utterance.seed)
         mode, instruction = self._manner(utterance, prompt)
         # With vLLM several utterances draw from the same generators, so seeding would say nothing.
         with nullcontext() if self._config.vllm else library.seeded(utterance.seed):
@@ -212,16 +212,35 @@ class CosyVoiceSpeaker:
             return error
 
     def _manner(self, utterance: Utterance, prompt: Prompt) -> tuple[str, str]:
-        """The mode for an utterance, and the instruction of the mode `instruct`."""
-        instruction = instructions.compose(utterance, self._config.dialect)
-        if self._config.mode in ("zero_shot", "cross_lingual"):
-            return self._config.mode, ""
-        carried = prompt.emotion == utterance.emotion and utterance.age == "adult" and not self._config.dialect
-        # Where there is nothing to instruct, an empty instruction would be read as one.
-        if instruction and (self._config.mode == "instruct" or not carried):
-            return "instruct", instruction
+        """The mode for an utterance, and the instruction of the mode `instruct`.
+
+        Raises:
+            ValueError: The table has no words for a cue, or the mode `zero_shot` would lend it the wrong manner.
+        """
+        mode, strange = self._config.mode, prompt.emotion not in (utterance.emotion, *CALM)
+        instruction = instructions.compose(utterance, self._config.dialect, calm=strange)
+        if mode == "zero_shot":
+            _check_zero_shot(utterance, prompt)
+        if mode in ("zero_shot", "cross_lingual"):
+            return mode, ""
+        # Only zero-shot takes over a manner, and it needs the prompt's words, in the language of the text.
         foreign = prompt.language != utterance.language or not prompt.text
+        carried = prompt.emotion == utterance.emotion and not foreign
+        carried = carried and utterance.age == "adult" and not self._config.dialect
+        # Where there is nothing to instruct, an empty instruction would be read as one.
+        if instruction and (mode == "instruct" or not carried):
+            return "instruct", instruction
         return ("cross_lingual" if foreign else "zero_shot"), ""
+
+
+def _check_zero_shot(utterance: Utterance, prompt: Prompt) -> None:
+    if not prompt.text:
+        raise ValueError(f"nobody wrote down what {prompt.path.name} says, which the mode zero_shot needs: use auto")
+    if prompt.emotion not in (utterance.emotion, *CALM):
+        raise ValueError(
+            f"the voice {utterance.voice!r} has no prompt that is {utterance.emotion} or calm, and the mode zero_shot"
+            f" would speak as {prompt.path.name}, which is {prompt.emotion}: use auto, or add a prompt"
+        )
 
 
 def marked(utterance: Utterance, breath: bool = False) -> str:

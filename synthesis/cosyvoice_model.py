@@ -11,8 +11,7 @@ A model's folder is code: its YAML file names classes to make. Load none that yo
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
+import copy
 import inspect
 import itertools
 import logging
@@ -20,6 +19,8 @@ import os
 import random
 import sys
 import tempfile
+import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,17 +31,14 @@ import numpy as np
 
 from manifests.errors import UserError
 from manifests.torchaudio_cpu import import_torchaudio
-from manifests.weights import digest
+from synthesis.cosyvoice_files import CONFIGS, HOME_VARIABLE, MATCHA, checkout, generation
 from synthesis.prompts import Prompt
 
-HOME_VARIABLE = "COSYVOICE_HOME"
-CONFIGS = {"cosyvoice2.yaml": 2, "cosyvoice3.yaml": 3}
-"""The file that says which generation a model folder is of."""
-NEEDED = ("llm.pt", "flow.pt", "hift.pt", "campplus.onnx")
 END_OF_PROMPT = "<|endofprompt|>"
 SYSTEM = "You are a helpful assistant."  # what CosyVoice 3 was trained to read before every instruction
 PROMPT_RATE = 16000
 _ENROLLED = 256  # voices whose features are kept
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,36 +50,6 @@ class Flags:
     vllm: bool = False
     concurrency: int = 1
     speed: float = 1.0
-
-
-def generation(folder: Path) -> int:
-    """2 or 3; 0 for a folder that holds neither."""
-    return next((number for name, number in CONFIGS.items() if (folder / name).is_file()), 0)
-
-
-def checkout() -> Path | None:
-    """The upstream checkout that the environment names."""
-    named = os.environ.get(HOME_VARIABLE)
-    return Path(named).expanduser() if named else None
-
-
-def installed() -> str:
-    """Where the library would come from: the checkout, the wheel, or empty for nowhere."""
-    home = checkout()
-    if home is not None:
-        return f"${HOME_VARIABLE}" if (home / "cosyvoice" / "cli" / "cosyvoice.py").is_file() else ""
-    return "cosyvoice2-eu" if importlib.util.find_spec("cosyvoice2_eu") is not None else ""
-
-
-def version() -> str:
-    """What decides the sound beside the weights: the wheel's version, or a hash of the checkout's code."""
-    home = checkout()
-    if home is not None:
-        return f"checkout-{digest(sorted((home / 'cosyvoice').rglob('*.py')))}"
-    try:
-        return importlib.metadata.version("cosyvoice2-eu")
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
 
 
 class CosyVoice:
@@ -97,6 +65,8 @@ class CosyVoice:
 
     def __init__(self, folder: Path, flags: Flags) -> None:
         self.generation = generation(folder)
+        if not self.generation:
+            raise UserError(f"{folder}: is no folder of CosyVoice 2 or 3: it has no {' or '.join(CONFIGS)}")
         with seeded(0):  # the flow draws its noise once, when it is made
             self._model = _load(folder, flags)
         self.sample_rate = int(self._model.sample_rate)
@@ -104,8 +74,11 @@ class CosyVoice:
         self._takes_paths = "prompt_wav" in parameters
         self._frontend = self._model.frontend
         self._frontend.spk2info = _Kept(self._frontend.spk2info)
+        self._voices: dict[str, dict[str, Any]] = {}  # features by prompt, the longest unused first
         self._numbers = itertools.count()
-        self._faults: list[Exception] = []
+        self._enrolling = threading.Lock()
+        self._faults = 0
+        self._fault: Exception = RuntimeError("no fault")
         self._model.model.llm_job = self._watch(self._model.model.llm_job)
         # The pipeline's texts are written as they are spoken, so nothing is left to normalise.
         self._options = {"stream": False, "text_frontend": False, "speed": flags.speed}
@@ -113,48 +86,67 @@ class CosyVoice:
 
     def zero_shot(self, text: str, prompt: Prompt) -> np.ndarray:
         """Speak as the prompt does, in its manner too. Returns float32 (num_samples,)."""
-        voice = self._enrol(prompt)
-        return self._join(self._model.inference_zero_shot(text, "", "", zero_shot_spk_id=voice, **self._options))
+        with self._named(prompt) as voice:
+            return self._join(self._model.inference_zero_shot(text, "", "", zero_shot_spk_id=voice, **self._options))
 
     def cross_lingual(self, text: str, prompt: Prompt) -> np.ndarray:
         """Speak in the prompt's voice, a text in another language than its own."""
-        voice = self._enrol(prompt)
         if self.generation == 3:
             text = f"{SYSTEM}{END_OF_PROMPT}{text}"
-        return self._join(self._model.inference_cross_lingual(text, "", zero_shot_spk_id=voice, **self._options))
+        with self._named(prompt) as voice:
+            return self._join(self._model.inference_cross_lingual(text, "", zero_shot_spk_id=voice, **self._options))
 
     def instruct(self, text: str, prompt: Prompt, instruction: str) -> np.ndarray:
         """Speak in the prompt's voice, in the manner that the instruction asks for."""
-        kept = self._frontend.spk2info
-        voice = self._enrol(prompt)
         words = f"{SYSTEM} {instruction}" if self.generation == 3 else instruction
         tokens, length = self._frontend._extract_text_token(f"{words}{END_OF_PROMPT}")
-        name = f"{voice}#{next(self._numbers)}"
-        kept[name] = {**kept[voice], "prompt_text": tokens, "prompt_text_len": length}
+        with self._named(prompt, prompt_text=tokens, prompt_text_len=length) as voice:
+            return self._join(self._model.inference_instruct2(text, words, "", zero_shot_spk_id=voice, **self._options))
+
+    @contextmanager
+    def _named(self, prompt: Prompt, **changes: Any) -> Iterator[str]:
+        """A name by which the library finds a prompt's features, some of them changed, for one utterance.
+
+        The name is of that utterance alone, so no other one takes the features away while it speaks.
+        """
+        with self._enrolling:
+            features = self._features(prompt)
+        kept, name = self._frontend.spk2info, f"{prompt.sha256}#{next(self._numbers)}"
+        kept[name] = {**features, **changes}
         try:
-            return self._join(self._model.inference_instruct2(text, words, "", zero_shot_spk_id=name, **self._options))
+            yield name
         finally:
             del kept[name]
 
-    def _enrol(self, prompt: Prompt) -> str:
-        """The name of a kept voice; its features are computed once."""
-        kept = self._frontend.spk2info
-        if prompt.sha256 not in kept:
+    def _features(self, prompt: Prompt) -> dict[str, Any]:
+        """What the library hears in a prompt, computed once as long as it is kept; one caller at a time."""
+        kept, key = self._frontend.spk2info, prompt.sha256
+        if key not in self._voices:
             text = f"{SYSTEM}{END_OF_PROMPT}{prompt.text}" if self.generation == 3 else prompt.text
-            self._model.add_zero_shot_spk(text, self._sound(prompt), prompt.sha256)
-            kept.forget(_ENROLLED)
-        return prompt.sha256
+            with self._sound(prompt) as sound:
+                self._model.add_zero_shot_spk(text, sound, key)
+            self._voices[key] = kept.pop(key)
+        self._voices[key] = self._voices.pop(key)  # now the last to be forgotten
+        for unused in list(self._voices)[: len(self._voices) - _ENROLLED]:
+            del self._voices[unused]
+        return self._voices[key]
 
-    def _sound(self, prompt: Prompt) -> Any:
-        if self._takes_paths:
-            import soundfile
+    @contextmanager
+    def _sound(self, prompt: Prompt) -> Iterator[Any]:
+        """The prompt's sound as the library takes it: a tensor at 16 kHz, or a file that is there meanwhile."""
+        if not self._takes_paths:
+            import torch
 
-            path = Path(self._files.name) / f"{prompt.sha256}.wav"
+            yield torch.from_numpy(prompt.samples(PROMPT_RATE))[None]
+            return
+        import soundfile
+
+        path = Path(self._files.name) / f"{prompt.sha256}.wav"
+        try:
             soundfile.write(path, prompt.samples(self.sample_rate), self.sample_rate)
-            return str(path)
-        import torch
-
-        return torch.from_numpy(prompt.samples(PROMPT_RATE))[None]
+            yield str(path)
+        finally:
+            path.unlink(missing_ok=True)
 
     def _watch(self, job: Callable[..., None]) -> Callable[..., None]:
         """The language model's job, which runs in a thread that nobody hears dying."""
@@ -163,14 +155,17 @@ class CosyVoice:
             try:
                 job(*args)
             except Exception as error:  # raised again where the speech is waited for
-                self._faults.append(error)
+                # As text, for whoever keeps the record would keep the frames and the tensors in them.
+                _LOG.warning("the language model failed\n%s", traceback.format_exc())
+                self._fault = _bare(error)
+                self._faults += 1
 
         return watched
 
     @property
     def faults(self) -> int:
         """How often the language model has failed."""
-        return len(self._faults)
+        return self._faults
 
     def _join(self, pieces: Iterator[dict[str, Any]]) -> np.ndarray:
         before = self.faults
@@ -178,10 +173,10 @@ class CosyVoice:
             parts = [piece["tts_speech"].float().cpu().numpy().reshape(-1) for piece in pieces]
         except Exception:
             if self.faults > before:
-                raise self._faults[-1] from None
+                raise _bare(self._fault) from None
             raise
         if self.faults > before:  # of this utterance, or of one that was spoken at the same time: `speak_all` knows
-            raise self._faults[-1]
+            raise _bare(self._fault)
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
@@ -191,10 +186,13 @@ class _Kept(dict):  # type: ignore[type-arg]
     def __getitem__(self, name: str) -> dict[str, Any]:
         return dict(super().__getitem__(name))
 
-    def forget(self, most: int) -> None:
-        """Drop the voices that were kept first, down to `most`."""
-        for name in list(self)[: max(0, len(self) - most)]:
-            self.pop(name, None)
+
+def _bare(error: Exception) -> Exception:
+    """An error like another without its traceback, whose frames hold the tensors that did not fit."""
+    try:
+        return copy.copy(error)
+    except Exception:  # whatever a constructor may raise that wants other arguments
+        return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 @contextmanager
@@ -219,7 +217,7 @@ def _load(folder: Path, flags: Flags) -> Any:
     with _quiet():
         home = checkout()
         if home is not None:
-            for path in (home, home / "third_party" / "Matcha-TTS"):
+            for path in (home, home / MATCHA):
                 if str(path) not in sys.path:
                     sys.path.insert(0, str(path))
         import_torchaudio()
@@ -231,6 +229,8 @@ def _load(folder: Path, flags: Flags) -> Any:
             ) from error
         library.tqdm = lambda items: items
         _leave_out_normalisers(sys.modules["cosyvoice.cli.frontend"])
+        if flags.vllm:
+            _register_with_vllm()
         make = getattr(library, "AutoModel", None)
         if make is not None:
             return make(model_dir=str(folder), trt_concurrent=flags.concurrency, **options)
@@ -239,9 +239,29 @@ def _load(folder: Path, flags: Flags) -> Any:
                 f"{folder}: is a CosyVoice 3 model, which the wheel cosyvoice2-eu does not know: clone CosyVoice and"
                 f" set {HOME_VARIABLE}"
             )
+        # vLLM takes the language model apart, so it gets it after the check.
+        options["load_vllm"] = False
         model = library.CosyVoice2(str(folder), trt_concurrent=flags.concurrency, final=True, **options)
-    _check_language_model(model, folder)
+        _check_language_model(model, folder)
+        if flags.vllm:
+            model.model.load_vllm(str(folder / "vllm"))
     return model
+
+
+def _register_with_vllm() -> None:
+    """Tell vLLM the architecture of CosyVoice's language model, without which it refuses to load that.
+
+    Raises:
+        UserError: vLLM, or what the library has for it, cannot be imported.
+    """
+    try:
+        from cosyvoice.vllm.cosyvoice2 import CosyVoice2ForCausalLM  # pyright: ignore[reportMissingImports]
+        from vllm import ModelRegistry  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError(
+            f"CosyVoice cannot run on vLLM ({error}): install the vLLM that its requirements name, or set vllm: false"
+        ) from error
+    ModelRegistry.register_model("CosyVoice2ForCausalLM", CosyVoice2ForCausalLM)
 
 
 def _leave_out_normalisers(frontend: Any) -> None:

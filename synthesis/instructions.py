@@ -20,11 +20,12 @@ _STRONG = 0.6  # intensity from which the stronger phrase is used
 _SLOW, _FAST = 0.9, 1.1  # factors on the speech rate from which it is worth a phrase
 
 
-def compose(utterance: Utterance, dialect: str = "") -> str:
+def compose(utterance: Utterance, dialect: str = "", calm: bool = False) -> str:
     """The instruction for an utterance; empty when its cues ask for nothing that words must say.
 
     Args:
         dialect: A label of the table's `dialect`, or empty.
+        calm: Whether words must say that no emotion is wanted, for the prompt would lend one.
 
     Raises:
         ValueError: The table has no phrase for a cue in the utterance's language.
@@ -39,6 +40,8 @@ def compose(utterance: Utterance, dialect: str = "") -> str:
         rate = cues.rate**utterance.intensity
         if not _SLOW < rate < _FAST:
             wanted.append(("speed", "slow" if rate <= _SLOW else "fast", ""))
+    elif calm:
+        wanted.append(("emotion", "neutral", ""))
     if utterance.age != "adult":
         wanted.append(("age", utterance.age, ""))
     if not wanted:

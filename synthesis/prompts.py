@@ -21,6 +21,8 @@ from manifests.labels import NONE
 VOICES, PROMPTS = "voices.csv", "prompts.csv"
 MAX_SECONDS = 30.0
 """Of a prompt: speech tokenizers take no more."""
+CALM = ("neutral", NONE)
+"""Emotions of a prompt that lends no manner to what is spoken after it; that nobody wrote down is taken for one."""
 _COLUMNS = ("file", "voice", "emotion", "language", "text", "seconds", "sha256")
 
 
@@ -68,8 +70,10 @@ class VoiceBank:
     digest: str
     """Changes with any prompt: its words, labels or sound."""
 
-    def pick(self, voice: str, emotion: str, seed: int) -> Prompt:
-        """A prompt of a voice: of the emotion where it has one, else a calm one, else any; equals are drawn by seed.
+    def pick(self, voice: str, emotion: str, language: str, seed: int) -> Prompt:
+        """A prompt of a voice: in the language if it has any; of those one of the emotion, else a calm one, else any.
+
+        Equals are drawn by seed.
 
         Raises:
             ValueError: The bank does not have the voice.
@@ -77,11 +81,12 @@ class VoiceBank:
         have = self.prompts.get(voice)
         if not have:
             raise ValueError(f"the bank {self.folder} has no voice {voice!r}")
-        for wanted in ((emotion,), ("neutral", NONE)):
-            fitting = [prompt for prompt in have if prompt.emotion in wanted]
+        mine = [prompt for prompt in have if prompt.language == language] or list(have)
+        for wanted in ((emotion,), CALM):
+            fitting = [prompt for prompt in mine if prompt.emotion in wanted]
             if fitting:
                 return fitting[seed % len(fitting)]
-        return have[seed % len(have)]
+        return mine[seed % len(mine)]
 
 
 def read_bank(folder: Path) -> VoiceBank:

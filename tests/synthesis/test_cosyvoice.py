@@ -9,15 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import yaml
+from stub_cosyvoice import make_model
 from tiny_cosyvoice import make_bank
 
 from manifests.errors import UserError
 from manifests.labels import AGES, EMOTIONS
+from manifests.run import load_run
+from pipeline.dag import build_dag
 from synthesis import instructions
 from synthesis.base import Utterance
-from synthesis.cosyvoice import EVENT_MARKS, CosyVoiceConfig, marked
+from synthesis.cosyvoice import EVENT_MARKS, CosyVoiceConfig, CosyVoiceSpeaker, marked
 from synthesis.prompts import read_bank
 
+ROOT = Path(__file__).parents[2]
 VOICE = "en-train-adult-female-1"
 
 
@@ -75,16 +80,86 @@ def test_text_that_would_be_read_as_marks_is_refused(text: str) -> None:
 
 def test_a_prompt_of_the_emotion_is_picked_else_a_calm_one(tmp_path: Path) -> None:
     bank = read_bank(make_bank(tmp_path / "bank", [VOICE], ["neutral", "sad"]))
-    assert bank.pick(VOICE, "sad", 0).emotion == "sad"
-    assert bank.pick(VOICE, "angry", 0).emotion == "neutral"
-    assert bank.pick(VOICE, "neutral", 0).samples(16000).dtype == np.float32
+    assert bank.pick(VOICE, "sad", "en", 0).emotion == "sad"
+    assert bank.pick(VOICE, "angry", "en", 0).emotion == "neutral"
+    assert bank.pick(VOICE, "neutral", "en", 0).samples(16000).dtype == np.float32
     with pytest.raises(ValueError, match="no voice 'nobody'"):
-        bank.pick("nobody", "sad", 0)
+        bank.pick("nobody", "sad", "en", 0)
+
+
+def test_a_prompt_in_the_language_of_the_text_is_picked_before_one_of_the_emotion(tmp_path: Path) -> None:
+    table = make_bank(tmp_path / "bank", [VOICE], ["neutral", "sad"]) / "prompts.csv"
+    table.write_text(table.read_text().replace("sad,en,", "sad,zh,"))
+    bank = read_bank(tmp_path / "bank")
+    assert {bank.pick(VOICE, "sad", "en", seed).emotion for seed in range(4)} == {"neutral"}
+    assert bank.pick(VOICE, "sad", "zh", 0).emotion == "sad"
+    assert bank.pick(VOICE, "neutral", "zh", 0).language == "zh"
+    assert bank.pick(VOICE, "sad", "de", 0).emotion == "sad", "one in another language, where there is none in it"
+
+
+class Silent:
+    """A model that writes down how it was asked to speak, and gives a moment of noise."""
+
+    sample_rate, faults = 24000, 0
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, mode: str) -> Any:
+        def speak(text: str, prompt: Any, *instruction: str) -> np.ndarray:
+            self.asked.append((mode, prompt.emotion, *instruction))
+            return np.full(240, 0.1, np.float32)
+
+        return speak
+
+
+def spoken(bank: Path, **labels: Any) -> tuple[Any, ...]:
+    """How an utterance is asked for, by the mode that `mode` names."""
+    model, settings = Silent(), {key: labels.pop(key) for key in ("mode", "dialect") if key in labels}
+    config = CosyVoiceConfig(bank=bank, **settings)
+    CosyVoiceSpeaker(config, model, read_bank(bank)).speak(utterance(**labels))  # type: ignore[arg-type]
+    return model.asked[0]
+
+
+@pytest.mark.parametrize("mode", ["auto", "instruct"])
+def test_a_voice_that_has_an_angry_prompt_alone_is_told_to_be_calm(tmp_path: Path, mode: str) -> None:
+    bank = make_bank(tmp_path / "bank", [VOICE], ["angry"])
+    assert spoken(bank, mode=mode) == ("instruct", "angry", "Please say this in a calm, neutral tone.")
+    assert spoken(bank, mode=mode, emotion="sad", intensity=0.2)[2] == "Please say this in a somewhat sad tone."
+    if mode == "auto":
+        assert spoken(bank, mode=mode, emotion="angry") == ("zero_shot", "angry")
+
+
+def test_what_zero_shot_cannot_say_in_the_manner_wanted_is_refused_as_a_row(tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank", [VOICE], ["angry"])
+    with pytest.raises(ValueError, match=r"no prompt that is neutral or calm, and the mode zero_shot would speak as"):
+        spoken(bank, mode="zero_shot")
+    assert spoken(bank, mode="zero_shot", emotion="angry") == ("zero_shot", "angry")
+
+
+def test_a_prompt_whose_words_nobody_wrote_down_is_no_zero_shot_prompt(tmp_path: Path) -> None:
+    table = make_bank(tmp_path / "bank", [VOICE], ["neutral", "sad"]) / "prompts.csv"
+    table.write_text(table.read_text().replace("Hi there.", ""))
+    with pytest.raises(ValueError, match=r"nobody wrote down what .*flac says, which the mode zero_shot needs"):
+        spoken(table.parent, mode="zero_shot")
+    assert spoken(table.parent) == ("cross_lingual", "neutral")
+    assert spoken(table.parent, emotion="sad")[0] == "instruct", "without its words its manner is not taken over"
+
+
+def test_a_dialect_is_spoken_in_its_language_alone(tmp_path: Path) -> None:
+    assert CosyVoiceConfig().capabilities.languages == ("zh", "en")
+    assert CosyVoiceConfig(dialect="cantonese").capabilities.languages == ("zh",)
+    manifest = yaml.safe_load((ROOT / "manifests" / "runs" / "echat200k.yaml").read_text())
+    manifest["speak_reply"]["dialect"] = "cantonese"
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(manifest))
+    with pytest.raises(UserError, match="speak_reply cannot speak 'en'; its engine speaks zh"):
+        _ = build_dag(load_run(file), file).planner.quotas
 
 
 def test_a_prompt_that_was_exchanged_is_not_spoken_with(tmp_path: Path) -> None:
     bank = read_bank(make_bank(tmp_path / "bank", [VOICE]))
-    prompt = bank.pick(VOICE, "neutral", 0)
+    prompt = bank.pick(VOICE, "neutral", "en", 0)
     soundfile.write(prompt.path, np.zeros(16000, np.float32), 16000)
     with pytest.raises(UserError, match=r"is not the prompt that prompts\.csv lists"):
         prompt.samples(16000)
@@ -122,10 +197,7 @@ def test_what_is_missing_is_told_with_the_remedy(tmp_path: Path, monkeypatch: py
 
 
 def test_the_revision_follows_weights_and_prompts_and_not_how_it_is_run(tmp_path: Path) -> None:
-    bank, model = make_bank(tmp_path / "bank", [VOICE]), tmp_path / "model"
-    model.mkdir()
-    for name in ("llm.pt", "flow.pt", "hift.pt", "campplus.onnx", "cosyvoice2.yaml"):
-        (model / name).write_bytes(name.encode())
+    bank, model = make_bank(tmp_path / "bank", [VOICE]), make_model(tmp_path / "model", 2)
     first = CosyVoiceConfig(model=str(model), bank=bank).revision()
     (model / "flow.decoder.estimator.fp16.mygpu.plan").write_bytes(b"what TensorRT compiled")
     shutil.copytree(bank, tmp_path / "elsewhere")
@@ -133,5 +205,45 @@ def test_the_revision_follows_weights_and_prompts_and_not_how_it_is_run(tmp_path
     (model / "llm.pt").write_bytes(b"trained further")
     second = CosyVoiceConfig(model=str(model), bank=bank).revision()
     assert second != first
+    (model / "CosyVoice-BlankEN" / "vocab.json").write_bytes(b"other tokens")
+    assert CosyVoiceConfig(model=str(model), bank=bank).revision() not in (first, second)
+    second = CosyVoiceConfig(model=str(model), bank=bank).revision()
     make_bank(tmp_path / "other", [VOICE], ["sad"])
     assert CosyVoiceConfig(model=str(model), bank=tmp_path / "other").revision() != second
+
+
+@pytest.mark.parametrize(
+    ("generation", "missing"),
+    [
+        (2, "speech_tokenizer_v2.onnx"),
+        (3, "speech_tokenizer_v3.onnx"),
+        (2, "CosyVoice-BlankEN/config.json"),
+        (3, "CosyVoice-BlankEN/vocab.json"),
+        (3, "campplus.onnx"),
+    ],
+)
+def test_a_model_folder_that_is_not_complete_is_told(tmp_path: Path, generation: int, missing: str) -> None:
+    model = make_model(tmp_path / "model", generation)
+    whole = CosyVoiceConfig(model=str(model)).problems()
+    assert not [problem for problem in whole if str(model) in problem.what]
+    (model / missing).unlink()
+    (told,) = [problem for problem in CosyVoiceConfig(model=str(model)).problems() if str(model) in problem.what]
+    assert missing in told.what
+    with pytest.raises(UserError, match=missing):
+        CosyVoiceConfig(model=str(model)).open()
+
+
+def test_tensorrt_needs_the_graph_that_it_compiles(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model")
+    told = [problem.what for problem in CosyVoiceConfig(model=str(model), tensorrt=True).problems()]
+    assert f"{model} has no flow.decoder.estimator.fp32.onnx" in told
+
+
+def test_a_folder_of_something_else_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "llm.pt"
+    file.write_bytes(b"")
+    told = [problem.what for problem in CosyVoiceConfig(model=str(file)).problems()]
+    assert f"{file} is no folder of CosyVoice 2 or 3" in told
+    bank = make_bank(tmp_path / "bank", [VOICE])
+    with pytest.raises(UserError, match="is no folder of CosyVoice 2 or 3"):
+        CosyVoiceConfig(model=str(file), bank=bank).open()
