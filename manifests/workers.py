@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field, PositiveInt
+from pydantic import BaseModel, Field, PositiveInt, field_validator
 
 
 class Pool(BaseModel, frozen=True, extra="forbid"):
@@ -16,6 +16,7 @@ class Pool(BaseModel, frozen=True, extra="forbid"):
     count: PositiveInt = 2
     cpus: float = Field(default=1.0, ge=0)
     gpus: float = Field(default=0.0, ge=0)
+    """Of one worker: a share of one GPU, or whole ones, as Ray gives them."""
     hourly: float = Field(default=0.0, ge=0)
     """Price of one of its workers for an hour, in any currency, for `echat plan`."""
     py_executable: str = ""
@@ -23,6 +24,13 @@ class Pool(BaseModel, frozen=True, extra="forbid"):
     and the same Ray. Empty: the one that runs `build`."""
     revisions: dict[str, tuple[str, ...]] = {}
     """What the engines of each stage name themselves in that Python. `build` asks, and writes it into the run."""
+
+    @field_validator("gpus")
+    @classmethod
+    def _one_or_whole(cls, gpus: float) -> float:
+        if gpus > 1 and not gpus.is_integer():
+            raise ValueError(f"{gpus:g} is neither a share of one GPU nor whole ones: no worker gets parts of two")
+        return gpus
 
 
 class ExecutorConfig(BaseModel, frozen=True, extra="forbid"):

@@ -117,7 +117,8 @@ def _print_plan(figures: Any, drawn: Any, quotas: Any, real: Any) -> None:
         f" {figures.texts:,} different query texts, {figures.wall_hours:,.2f} hours in all on the manifest's workers"
     )
     price = f", {figures.price:,.2f} at the manifest's hourly prices" if figures.price else ""
-    show(f"in all {figures.total('core'):,.2f} core-hours and {figures.total('gpu'):,.2f} GPU-hours{price}")
+    cards = f" on {figures.gpus:,} GPUs" if figures.gpus else ""
+    show(f"in all {figures.total('core'):,.2f} core-hours and {figures.total('gpu'):,.2f} GPU-hours{cards}{price}")
     if figures.asks:
         asks = figures.asks
         show(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from pipeline.writers.bank import BankWriter
 from pipeline.writers.base import Asks
 
 _SAMPLE_ROWS = 400  # dialogues composed to learn how long the texts are
+_UNIT = 10_000  # parts of a GPU, as Ray counts them
 _FLAC_RATIO = 0.6  # of PCM_16, measured on speech; a little more than it usually takes
 _HEARD = {  # seconds of audio that a stage handles, as multiples of the hours of query and reply
     "script": (0, 0), "speak_query": (1, 0), "speak_reply": (0, 1), "transcribe": (1, 1), "annotate": (1, 0),
@@ -64,6 +66,8 @@ class Estimate:
     stages: tuple[StageCost, ...]
     asks: Asks | None = None
     """What a language model will be asked; None where none is."""
+    gpus: int = 0
+    """Whole GPUs that hold the workers of every pool."""
 
     @property
     def price(self) -> float:
@@ -111,7 +115,8 @@ def estimate(dag: Dag) -> Estimate:
     disk = 2 * seconds * 2 * _FLAC_RATIO / 1e9  # two bytes a sample; once in the cells, once in the shards
     script: Any = dag.by_name["script"]
     asks = script.engine.price(_samples(dag))
-    return Estimate(dialogues, dag.planner.num_parts, query_h, reply_h, disk, texts, turns, tuple(costs), asks)
+    gpus = whole_gpus(dag.manifest.workers)
+    return Estimate(dialogues, dag.planner.num_parts, query_h, reply_h, disk, texts, turns, tuple(costs), asks, gpus)
 
 
 def _costs(dag: Dag, stage: Stage, hours: float) -> Iterator[StageCost]:
@@ -238,6 +243,36 @@ def check_placement(dag: Dag) -> None:
             used[kind] += pool.count * amount
             if used[kind] > have[kind]:
                 raise UserError(_refusal(dag, pool, kind, amount, used[kind], have[kind]))
+    whole = whole_gpus(dag.manifest.workers)
+    if whole > have["GPU"]:
+        names = ", ".join(pool.name for pool in dag.manifest.workers if pool.gpus)
+        raise UserError(
+            f"the pools {names} cannot be placed: no worker"
+            f" spans two GPUs, so theirs take {whole} whole ones, and this machine has {have['GPU']:g}; choose shares"
+            f" (workers.gpus) that fill a GPU, fewer workers (workers.count), or plan with --assume-cluster"
+        )
+
+
+def whole_gpus(pools: Iterable[Pool]) -> int:
+    """How many GPUs hold the workers of some pools, each on the fullest GPU that has room, as Ray fills a machine."""
+    whole, rooms = 0, Counter[int]()  # GPUs that have been begun, by what is free of each
+    for pool in pools:
+        need = round(pool.gpus * _UNIT)
+        if need >= _UNIT:
+            whole += need // _UNIT * pool.count
+        left = pool.count if 0 < need < _UNIT else 0
+        while left:
+            room = min((room for room, number in rooms.items() if number and room >= need), default=0)
+            if not room:
+                fresh = math.ceil(left / (_UNIT // need))
+                whole, rooms[_UNIT], room = whole + fresh, fresh, _UNIT
+            each = room // need
+            filled = min(rooms[room], left // each)
+            number, taken = (filled, each) if filled else (1, left)
+            rooms[room] -= number
+            rooms[room - taken * need] += number
+            left -= number * taken
+    return whole
 
 
 def _refusal(dag: Dag, pool: Pool, kind: str, amount: float, used: float, have: float) -> str:
@@ -288,6 +323,7 @@ def as_json(estimate_: Estimate, counts: Counts) -> dict[str, Any]:
         "wall_hours": estimate_.wall_hours,
         "core_hours": estimate_.total("core"),
         "gpu_hours": estimate_.total("gpu"),
+        "gpus": estimate_.gpus,
         "price": estimate_.price,
         "asks": vars(estimate_.asks) if estimate_.asks else None,
         "stages": [json.loads(canonical_json(vars(stage))) for stage in estimate_.stages],

@@ -113,8 +113,10 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an engine ran out of memory: PyTorch's own error, or ONNX Runtime's, CTranslate2's or Python's."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
+    # ONNX Runtime's errors are of its own classes, which are no RuntimeError.
+    of_engine = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime.")
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "failed to allocate memory" in text)
+    return of_engine and ("out of memory" in text or "failed to allocate memory" in text)
 
 
 def free_memory() -> None:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from manifests.files import sha256
 from manifests.ids import canonical_json
 from manifests.ledger import CellRecord
+from pipeline import estimate
 from pipeline.cli import app
 
 
@@ -89,6 +90,22 @@ def test_missing_weights_are_named_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("ECHAT_KOKORO_WEIGHTS", str(tmp_path / "no.onnx"))
     refuse("build", "demo", "--out", tmp_path / "out", names=("voices", "kokoro", "no.onnx"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("gpus", "fits"), [(0.4, False), (0.3, True)])
+def test_shares_of_a_gpu_that_need_more_whole_ones_are_refused(tone_yaml, monkeypatch, gpus: float, fits: bool) -> None:
+    """Five workers of 0.4 are two GPUs, but no more than two of them fit on one."""
+    monkeypatch.setattr(estimate, "count_gpus", lambda: 2)
+    ears = {"name": "ears", "stages": ["transcribe"], "count": 5, "cpus": 0, "gpus": gpus}
+    file = tone_yaml(executor={"kind": "ray"}, workers=[ears, {"count": 1}])
+    if fits:
+        assert CliRunner().invoke(app, ["plan", str(file)]).exit_code == 0
+    else:
+        refuse("plan", file, names=("the pools ears cannot be placed", "take 3 whole ones", "has 2", "workers.gpus"))
+
+
+def test_no_worker_gets_parts_of_two_gpus(tone_yaml) -> None:
+    refuse("plan", tone_yaml(workers=[{"gpus": 1.5}]), names=("workers", "no worker gets parts of two"))
 
 
 def test_workers_that_cannot_be_placed_are_refused_by_stage(tone_yaml, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from bench import TEXTS, Bench, ShoutStage
 from bench import bench as bench
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
 
 from pipeline.gpu import GpuMeter, out_of_memory
 
@@ -74,6 +75,9 @@ def test_a_row_for_which_even_one_is_too_much_is_quarantined_alone(bench: Bench)
         (torch.OutOfMemoryError("CUDA out of memory"), True),
         (RuntimeError("CUDA failed with error out of memory"), True),
         (RuntimeError("Failed to allocate memory for requested buffer of size 1"), True),
+        (RuntimeException("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer of size 8"), True),
+        (Fail("[ONNXRuntimeError] : 1 : FAIL : CUDA failure 2: out of memory"), True),
+        (Fail("[ONNXRuntimeError] : 1 : FAIL : the graph has no such input"), False),
         (MemoryError(), True),
         (RuntimeError("shapes do not fit"), False),
         (ValueError("the text speaks of being out of memory"), False),
