@@ -8,14 +8,14 @@ from typing import Any
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from manifests.errors import UserError
-from manifests.run import Ratio, RunManifest, Strict
+from manifests.run import Ratio, RunManifest, Strict, load_run
 from manifests.yamlfile import load_model
 from pipeline.dag import Dag
 from pipeline.estimate import Estimate
 from pipeline.grid import pool_of
 from pipeline.schedule import Node
 from pipeline.simulate import Cluster, Prediction, Simulation
-from pipeline.throughput import BARRIERS, barriers, dispatch_s, learnt, sizes, stated
+from pipeline.throughput import Step, barriers, dispatch_s, learnt, planned, sizes, stated
 
 
 class ClusterFile(Strict):
@@ -70,18 +70,18 @@ def predict(dag: Dag, figures: Estimate, file: ClusterFile, like: Path | None = 
     Args:
         like: A run folder whose records say how long cells take; what engines state of themselves otherwise.
     """
+    steps: dict[str, Step] = {}
     if like is None:
-        costs, between, start, steps = stated(dag, figures), 0.0, 10.0, dict.fromkeys(BARRIERS, 0.0)
+        costs, between, start = stated(dag, figures), 0.0, 10.0
     else:
-        dialogues = sum(item.rows for item in _plan_records(dag, like))
         costs, between = learnt(dag, like), dispatch_s(like, dag)
-        steps, start = barriers(like, max(dialogues, 1))
+        steps, start = barriers(like, planned(like), bool(load_run(like / "run.yaml").executor.beam))
     cluster = file.cluster(dag.manifest, start, between)
     pools = dag.manifest.workers
     nodes = [Node(stage.name, stage.upstream, pool_of(pools, stage.name).name) for stage in dag.stages]
     rows = sizes(figures.dialogues, figures.parts, dag.manifest.seed, figures.turns / max(figures.dialogues, 1))
     done = Simulation(nodes, rows, costs, cluster, dag.manifest.executor.ahead).run()
-    beside = {name: each * figures.dialogues for name, each in steps.items() if each}
+    beside = {name: step.seconds(figures.dialogues) for name, step in steps.items()}
     wall = done.grid_s + sum(beside.values())
     document = {
         "nodes": cluster.nodes,
@@ -90,6 +90,8 @@ def predict(dag: Dag, figures: Estimate, file: ClusterFile, like: Path | None = 
         "wall_s": round(wall, 1),
         "grid_s": round(done.grid_s, 1),
         "steps_s": {name: round(seconds, 1) for name, seconds in beside.items()},
+        "steps_start_s": round(sum(step.start_s for step in steps.values()), 1),
+        "steps_untold": [name for name, step in steps.items() if not step.told],
         "idle_share": round(done.idle_share, 4),
         "idle_share_by_pool": {name: round(done.idle(name), 4) for name in cluster.workers},
         "stage_worker_s": {name: round(value, 1) for name, value in done.stages.items()},
@@ -100,12 +102,6 @@ def predict(dag: Dag, figures: Estimate, file: ClusterFile, like: Path | None = 
         "times_from": str(like) if like else "what the engines state of themselves",
     }
     return done, document
-
-
-def _plan_records(dag: Dag, run: Path) -> list[Any]:
-    from manifests.ledger import Ledger
-
-    return list(Ledger(run).all_records("plan"))
 
 
 def _time(seconds: float) -> str:
@@ -123,6 +119,14 @@ def lines(document: dict[str, Any]) -> list[str]:
         + (f", beside them {steps}" if steps else "; plan, select and shards not counted"),
         f"  workers idle: {idle}",
     ]
+    if steps:
+        untold = ", ".join(document["steps_untold"])
+        out.insert(
+            2,
+            f"  of the steps beside the cells {document['steps_start_s']:,.0f} s are start, the rest grows with the"
+            " dialogues"
+            + (f"; {untold}: little but start in that run, one of more dialogues tells more" if untold else ""),
+        )
     if document["failures"]:
         out.append(
             f"  {document['failures']} failures of nodes ended {document['lost_cells']} cells,"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -13,13 +14,20 @@ import numpy as np
 
 from manifests.errors import UserError
 from manifests.ledger import CellRecord, Ledger
-from pipeline.dag import Dag
+from manifests.run import load_run
+from pipeline.dag import Dag, build_dag
 from pipeline.estimate import Estimate
 from pipeline.profile import FILE, GRID
 from pipeline.simulate import Cost
+from pipeline.topup import with_topup
 
-BARRIERS = ("plan", "voices", "select", "shard", "verify")
-"""Steps of a build beside the grid, which wait for each other."""
+STEPS = ("plan", "voices", "select", "shard", "verify")
+START_S = {"plan": 4.0, "select": 17.0, "verify": 3.5}
+START_ALONE_S = {"plan": 3.0, "select": 5.0, "verify": 0.5}
+"""Seconds that these steps take however few dialogues there are (Beam and its processes, models of languages).
+
+With Beam options in the manifest, from 2,000 to 100,000 dialogues in `benchmarks/results/scale.json`; without, of 300.
+"""
 _UNTIMED = 0.002  # seconds a row of stages of which nothing is stated: text, no sound
 
 
@@ -86,14 +94,58 @@ def dispatch_s(run: Path, dag: Dag) -> float:
     return median(gaps) if gaps else 0.0
 
 
-def barriers(run: Path, dialogues: int) -> tuple[dict[str, float], float]:
-    """Seconds a dialogue of the steps beside the grid, and seconds until workers begin; zeros without a profile."""
+@dataclass(frozen=True)
+class Step:
+    """A step of a build beside the grid: seconds of start, and seconds a dialogue."""
+
+    start_s: float
+    dialogue_s: float = 0.0
+    told: bool = True
+    """Whether the run that it was learnt from was long enough to tell more than the start."""
+
+    def seconds(self, dialogues: float) -> float:
+        """Of a run of so many dialogues."""
+        return self.start_s + self.dialogue_s * dialogues
+
+
+def barriers(run: Path, dialogues: int, beam: bool) -> tuple[dict[str, Step], float]:
+    """The steps beside the grid, which wait for each other, and seconds until workers begin; nothing without a profile.
+
+    Args:
+        dialogues: Of the run.
+        beam: Whether its manifest gives options to Beam.
+    """
     try:
         profile: dict[str, Any] = json.loads((run / FILE).read_bytes())
-        steps = {name: profile["steps"].get(name, 0.0) / dialogues for name in BARRIERS}
-        return steps, profile["first_cell_s"] if profile["steps"].get(GRID) else 0.0
+        took = {name: float(profile["steps"][name]) for name in STEPS if name in profile["steps"]}
+        start = float(profile["first_cell_s"]) if profile["steps"].get(GRID) else 0.0
     except (OSError, ValueError, KeyError, TypeError):
-        return dict.fromkeys(BARRIERS, 0.0), 0.0
+        return {}, 0.0
+    known = START_S if beam else START_ALONE_S
+    steps = {}
+    for name, seconds in took.items():
+        # A reference is made for each voice, of which a larger run has no more.
+        start_s = seconds if name == "voices" else min(seconds, known.get(name, 0.0))
+        told = name == "voices" or seconds >= 1.5 * start_s
+        steps[name] = Step(start_s, (seconds - start_s) / max(dialogues, 1), told)
+    return steps, start
+
+
+def planned(run: Path) -> int:
+    """Dialogues of the plan that a run folder has now: not turns, nor plans of other settings that it once had.
+
+    Raises:
+        UserError: Its plan is not finished.
+    """
+    file = run / "run.yaml"
+    dag, ledger = with_topup(build_dag(load_run(file), file), run), Ledger(run)
+    key, number = dag.plan.cell_key([]), 0
+    for part in range(dag.planner.num_parts):
+        record = ledger.find("plan", part, key)
+        if record is None:
+            raise UserError(f"{run}: its plan is not finished; run build again, or name another folder in --like")
+        number += ledger.load(record, ["turn"])["turn"].to_pylist().count(0)
+    return number
 
 
 def stated(dag: Dag, figures: Estimate) -> dict[str, Cost]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +19,7 @@ from manifests.run import load_run
 from pipeline.cluster import load_cluster
 from pipeline.schedule import Node
 from pipeline.simulate import Cluster, Cost, Prediction, Simulation
-from pipeline.throughput import fit, sizes
+from pipeline.throughput import STEPS, barriers, fit, sizes
 
 ONE = (Node("speak", (), "main"),)
 TWO = (Node("speak", (), "voice"), Node("hear", ("speak",), "ears"))
@@ -149,3 +151,27 @@ def test_a_cluster_file_is_checked(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(UserError, match=why):
             load_cluster(file, manifest)
+
+
+@pytest.mark.parametrize("number", [2000, 20_000])
+def test_steps_beside_the_grid_grow_as_they_were_measured_to(tmp_path: Path, number: int) -> None:
+    """A step's start is counted once, not by dialogue: from 2,000 dialogues that was four times too much."""
+    runs = json.loads((ROOT / "benchmarks" / "results" / "scale.json").read_bytes())["build"]
+    took = {line["dialogues"]: line["wall_s_by_step"] for line in runs}
+    (tmp_path / "profile.json").write_text(json.dumps({"steps": took[number], "first_cell_s": 5.0}))
+    steps, start = barriers(tmp_path, number, beam=True)
+    assert start == 5.0
+    real = sum(took[100_000][name] for name in STEPS if name in took[100_000])
+    assert sum(step.seconds(100_000) for step in steps.values()) == pytest.approx(real, rel=0.15)
+    assert sum(step.seconds(number) for step in steps.values()) == pytest.approx(sum(took[number][n] for n in steps))
+    assert [name for name, step in steps.items() if not step.told] == (["plan", "select"] if number == 2000 else [])
+
+
+def test_a_run_too_small_to_tell_and_references_of_voices_do_not_grow(tmp_path: Path) -> None:
+    (tmp_path / "profile.json").write_text("[]")
+    assert barriers(tmp_path, 10, beam=False) == ({}, 0.0), "it is no profile"
+    profile = {"steps": {"plan": 2.0, "voices": 30.0, "shard": 1.0, "grid": 9.0}, "first_cell_s": 1.0}
+    (tmp_path / "profile.json").write_text(json.dumps(profile))
+    steps, _ = barriers(tmp_path, 10, beam=False)
+    assert {name: step.seconds(1000) for name, step in steps.items()} == {"plan": 2.0, "voices": 30.0, "shard": 100.0}
+    assert [step.told for step in steps.values()] == [False, True, True]
