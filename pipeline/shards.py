@@ -224,14 +224,13 @@ def _finished(root: Path) -> Iterator[tuple[Path, ShardRecord]]:
 
 
 def _is_of(path: Path, spec: Mapping[str, Any]) -> bool:
-    """Whether a shard that is being built is there, whole, and the one that the layout asks for."""
+    """Whether a shard that is being built is there with its index, whole, and the one that the layout asks for."""
     with suppress(ValueError, OSError):
         record, tar = _record(path), path.with_suffix(".tar")
         wanted = {name: spec[name] for name in ("split", "num_turns", "rows", "key")} | {"name": tar.name}
-        return wanted.items() <= asdict(record).items() and (record.size, record.sha256) == (
-            tar.stat().st_size,
-            sha256(tar),
-        )
+        whole = (record.size, record.sha256) == (tar.stat().st_size, sha256(tar))
+        indexed = whole and tar.with_name(tar.name + ".idx").read_bytes() == index_tar(tar).encode()
+        return indexed and wanted.items() <= asdict(record).items()
     return False
 
 

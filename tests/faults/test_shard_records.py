@@ -50,6 +50,16 @@ def test_a_damaged_record_of_a_finished_set_is_made_again(run: tuple[Path, Path]
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b'{"key":"k"}', b"\xff"])
 def test_a_damaged_record_of_a_set_that_is_being_built_is_made_again(run: tuple[Path, Path], damage: bytes) -> None:
+    made_again(run, "train-*.json", damage)
+
+
+@pytest.mark.parametrize("damage", [b"", b"v1.2 0\n", b"\xff"])
+def test_a_damaged_index_of_a_set_that_is_being_built_is_made_again(run: tuple[Path, Path], damage: bytes) -> None:
+    made_again(run, "train-*.tar.idx", damage)
+
+
+def made_again(run: tuple[Path, Path], victim: str, damage: bytes) -> None:
+    """Damage a file of a set that is being built, go on with the build, and compare with what it was."""
     file, out = run
     current = out / "shards" / "current"
     before, final = tree(current), current.resolve()
@@ -57,7 +67,7 @@ def test_a_damaged_record_of_a_set_that_is_being_built_is_made_again(run: tuple[
     shutil.copytree(final, building)
     for name in ("dataset.json", "checksums.sha256"):
         (building / name).unlink()
-    next(building.glob("train-*.json")).write_bytes(damage)
+    next(building.glob(victim)).write_bytes(damage)
     shutil.rmtree(final)
     assert not build(load_run(file), file, out, quiet=True).findings
     assert tree(current) == before
