@@ -19,7 +19,7 @@ from pipeline.schedule import MAX_CELL_LOSSES, Schedule, dispatch
 
 Cell = tuple[str, int]
 _MAX_BLIND_LOSSES = 3  # deaths outside any row (loading a model, reading inputs) before the run gives up
-_MAX_STILLBORN = 20
+_MAX_STILLBORN = 20  # of one pool, without one in between that began
 _PLACING_S = 1800.0  # without a worker that lives, before the run gives up: an autoscaler has long given an answer
 
 
@@ -87,7 +87,8 @@ class RayExecutor:
         self.event = event
         self.deadline_s = config.deadline_s
         self.losses: dict[Cell, _Losses] = {}
-        self.stillborn = 0
+        self.stillborn = Counter[str]()
+        """Workers of each pool that died before they began, one after the other."""
         local = {"object_store_memory": 128 * 2**20} if config.address == "local" else {}
         self.ray = start_ray(config.address, **local)
         self.node = self.ray.get_runtime_context().get_node_id()
@@ -157,18 +158,19 @@ class RayExecutor:
 
     def _answers(self, reference: Any, slot: int) -> bool:
         """Whether a worker has begun; if it died before, another one is on its way."""
+        pool, _ = self.slots[slot]
         try:
             self.ray.get(reference)
+            self.stillborn[pool.name] = 0
             return True
         except self.failures.RayError as error:
-            self.stillborn += 1
+            self.stillborn[pool.name] += 1
             self.event("worker_not_started", error=str(error)[:500])
-            if self.stillborn >= _MAX_STILLBORN:
+            if self.stillborn[pool.name] >= _MAX_STILLBORN:
                 raise WorkFailedError(
-                    f"workers died {self.stillborn} times before they began ({' '.join(str(error).split())[:300]});"
-                    f" see events.jsonl, then run the same command again"
+                    f"workers of the pool {pool.name} died {_MAX_STILLBORN} times before one began"
+                    f" ({' '.join(str(error).split())[:300]}); see events.jsonl, then run the same command again"
                 ) from error
-            pool, _ = self.slots[slot]
             self.slots[slot] = (pool, self._spawn(pool))
             return False
 
