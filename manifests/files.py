@@ -138,6 +138,11 @@ def writing(path: Path) -> Iterator[None]:
 _OURS = re.compile(r"\.tmp-\d+-\d+-.+")
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a name is of those that `temporary` gives."""
+    return _OURS.fullmatch(name) is not None
+
+
 def find_debris(folders: Iterable[Path], older_than_s: float) -> Iterator[Path]:
     """Temporary files and folders that no live worker can still be writing.
 
@@ -148,7 +153,7 @@ def find_debris(folders: Iterable[Path], older_than_s: float) -> Iterator[Path]:
     for folder in folders:
         for path in sorted(folder.glob(f"{TEMPORARY}*")) if folder.is_dir() else ():
             with suppress(FileNotFoundError):
-                if _OURS.fullmatch(path.name) and time.time() - _changed(path) > older_than_s:
+                if is_temporary(path.name) and time.time() - _changed(path) > older_than_s:
                     yield path
 
 

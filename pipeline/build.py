@@ -13,7 +13,7 @@ import yaml
 
 from manifests import bank
 from manifests.errors import UserError
-from manifests.files import remove_debris, write_atomic, writing
+from manifests.files import is_temporary, remove_debris, write_atomic, writing
 from manifests.ledger import CellRecord, Ledger
 from manifests.prompts import SUFFIX as PROMPT
 from manifests.run import RunManifest, dump_run, load_run
@@ -28,14 +28,14 @@ from pipeline.gc import debris_folders
 from pipeline.grid import SHARD, Grid, pool_of
 from pipeline.join import by_dialogue, join_rows
 from pipeline.llm.spent import asked_llm
-from pipeline.lock import RunLock
+from pipeline.lock import RunLock, check_held
 from pipeline.profile import GRID, Profile
 from pipeline.progress import Progress
 from pipeline.real import kept_copies
 from pipeline.runner import Runner
 from pipeline.schedule import Node, Schedule
 from pipeline.select import load_statistics, run_select
-from pipeline.shards import ShardJob, finish_layout, lay_out, open_layout, reuse_shards
+from pipeline.shards import ShardJob, ShardRecord, finish_layout, lay_out, open_layout, reuse_shards
 from pipeline.stages.plan import check_beam, run_plan
 from pipeline.stages.voices import VOICES
 from pipeline.thresholds import check_thresholds, early_rules, thresholds_of
@@ -127,7 +127,9 @@ def check_folder(run: Path, manifest: RunManifest) -> None:
     if not run.is_dir():
         raise UserError(f"{run}: is not a folder; name a new or a run folder in --out")
     if not (run / "run.yaml").exists():
-        if any(path.name not in ("run.lock", "events.jsonl", "inputs", "stages") for path in run.iterdir()):
+        ours = ("run.lock", "events.jsonl", "inputs", "stages")
+        # A build that is killed while it writes its first run.yaml leaves that under a temporary name.
+        if any(path.name not in ours and not is_temporary(path.name) for path in run.iterdir()):
             raise UserError(f"{run}: holds other things and no run.yaml; name a new or empty folder in --out")
         return
     name = load_run(run / "run.yaml").name
@@ -296,12 +298,14 @@ def _make_shards(grid: Grid, select: Path, run: Path, executor: LazyExecutor, ev
     if not final.exists():
         left = reuse_shards(run / "shards", building, layout)
         jobs = Schedule([Node(SHARD, (), pool_of(dag.manifest.workers, SHARD).name)], left, set())
+
+        def done(_: tuple[str, int], record: ShardRecord) -> None:
+            check_held(run)
+            events("shard_written", name=record.name, rows=record.rows)
+
         if left:
-            executor.get().run(
-                jobs,
-                lambda cell: ShardJob(str(building), str(select), cell[1]),
-                lambda cell, record: events("shard_written", name=record.name, rows=record.rows),
-            )
+            executor.get().run(jobs, lambda cell: ShardJob(str(building), str(select), cell[1]), done)
+    check_held(run)
     finish_layout(dag, final, building, layout)
     return final
 
@@ -313,6 +317,7 @@ def make_references(grid: Grid, executor: LazyExecutor, events: Events, quiet: b
         return
 
     def done(cell: tuple[str, int], record: CellRecord) -> None:
+        check_held(grid.ledger.run)
         references.add(cell[1], record)
         progress.add(VOICES, record)
         for failure in record.failures:
@@ -335,6 +340,7 @@ def make_grid(grid: Grid, executor: LazyExecutor, events: Events, quiet: bool, p
     }
 
     def done(cell: tuple[str, int], record: CellRecord) -> None:
+        check_held(grid.ledger.run)
         grid.records[cell[1]][cell[0]] = record
         progress.add(cell[0], record)
         if profile is not None:

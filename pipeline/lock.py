@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ HEARTBEAT_S = 5.0
 STALE_S = 60.0
 WATCH_S = 3 * HEARTBEAT_S
 """How long a heartbeat that is not of now is watched, before its holder counts as dead."""
+_RECORD = 512
+"""Bytes of what is in the file, always: a reader sees the record before or the one after, never parts of both."""
 
 
 def read_lock(run: Path) -> dict[str, Any] | None:
@@ -31,11 +33,33 @@ def read_lock(run: Path) -> dict[str, Any] | None:
         return None
 
 
+def check_held(run: Path) -> None:
+    """Refuse to go on with a folder that another build has taken from this process.
+
+    That happens where flock does not reach: when two begin at once, or this one could not be heard for too long.
+
+    Raises:
+        UserError: As said. What is committed is whole and stays, whoever made it.
+    """
+    if (other := _other_holder(run)) is not None:
+        raise UserError(
+            f"{run}: was taken over by process {other['pid']} on {other['host']} while it was being built here; wait"
+            " for that one or stop it, then run the same command again, nothing is lost"
+        )
+
+
+def _other_holder(run: Path) -> dict[str, Any] | None:
+    """Whose name stands in the folder, if it is not that of this process."""
+    holder = read_lock(run)
+    return holder if holder and (holder["host"], holder["pid"]) != (socket.gethostname(), os.getpid()) else None
+
+
 class RunLock:
     """Context manager that holds a run folder, or refuses with the holder's name.
 
     The kernel drops the flock when its holder dies, however it dies, so a killed build blocks nobody. On a
-    shared disk flock may not reach other machines; for them the file holds host, pid and a heartbeat.
+    shared disk flock may not reach other machines; for them the file holds host, pid and a heartbeat. The last name
+    that was written there holds the folder: who finds another's name instead of its own does not write again.
     """
 
     def __init__(self, run: Path) -> None:
@@ -58,6 +82,8 @@ class RunLock:
             raise UserError(self._refusal(holder))
         try:
             self._beat()
+            if (other := _other_holder(self.run)) is not None:
+                raise UserError(self._refusal(other))
         except UserError:
             os.close(self._handle)
             raise
@@ -85,22 +111,26 @@ class RunLock:
         return f"{self.run}: is being built by {who}; wait for it or stop it, then run the same command again"
 
     def _beat(self) -> None:
-        data = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time()}).encode()
+        holder = {"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time()}
         with writing(self.path):
-            os.pwrite(self._handle, data, 0)
-            os.ftruncate(self._handle, len(data))
+            os.pwrite(self._handle, json.dumps(holder).encode().ljust(_RECORD), 0)
+            if os.fstat(self._handle).st_size > _RECORD:
+                os.ftruncate(self._handle, _RECORD)
+            os.fsync(self._handle)  # or a shared disk shows it to others when it likes
 
     def _keep_beating(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
-            try:
+            if _other_holder(self.run) is not None:
+                return  # `check_held` says so to the build
+            with suppress(UserError):  # a disk that says no may say yes at the next beat
                 self._beat()
-            except UserError:
-                return  # the main thread will meet the same full disk and say so
 
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
         self._thread.join()
-        os.ftruncate(self._handle, 0)
+        if _other_holder(self.run) is None:
+            with suppress(OSError):  # the name of a dead process blocks nobody
+                os.ftruncate(self._handle, 0)
         os.close(self._handle)
 
 

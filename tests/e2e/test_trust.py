@@ -15,7 +15,7 @@ from conftest import CHAOS, tree
 from typer.testing import CliRunner
 
 from manifests.errors import UserError
-from manifests.files import sha256
+from manifests.files import sha256, temporary
 from manifests.run import load_run
 from pipeline.build import build
 from pipeline.cli import app
@@ -193,6 +193,14 @@ def test_a_folder_with_other_things_is_refused_and_left_alone(tone_yaml, tmp_pat
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="not a folder"):
         run(tone_yaml(plan=SMALL), tmp_path / "file")
+
+
+def test_a_folder_whose_build_was_killed_at_its_first_run_yaml_is_gone_on_with(tone_yaml, tmp_path):
+    out = tmp_path / "out"
+    (out / "inputs").mkdir(parents=True)
+    (out / "run.lock").touch()
+    temporary(out / "run.yaml").write_bytes(b"name: to")
+    assert run(tone_yaml(plan=SMALL), out).findings == []
 
 
 def test_another_run_in_the_folder_is_refused(made, tone_yaml):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import time
 
 import pytest
 from campaign import Campaign
 from conftest import ECHAT, calls
 from killing import kill_all, start, wait_for
+from tone_runs import build_tones
 
+from manifests.errors import UserError
+from pipeline.progress import Progress
 from pipeline.status import status
 
 pytestmark = pytest.mark.slow
@@ -32,3 +37,16 @@ def test_of_two_builds_at_once_one_is_refused_and_the_other_is_not_disturbed(cha
             kill_all(first)
     campaign.harm.shards(out, chaos / "calm")
     assert campaign.harm.none, campaign.harm
+
+
+def test_a_build_whose_folder_another_machine_took_stops_and_leaves_its_name(tmp_path, monkeypatch):
+    """Where flock does not reach: the other machine could not hear this one, and began."""
+    other = json.dumps({"host": "elsewhere", "pid": 4711, "heartbeat": time.time() - 3600})
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "add", lambda *_: (tmp_path / "out" / "run.lock").write_text(other))
+        with pytest.raises(UserError, match="was taken over by process 4711 on elsewhere"):
+            build_tones(tmp_path, executor={"kind": "inline"})
+    assert (tmp_path / "out" / "run.lock").read_text() == other
+    assert not list((tmp_path / "out").glob("shards/*"))
+    monkeypatch.setattr("pipeline.lock.WATCH_S", 0.2)
+    assert build_tones(tmp_path, executor={"kind": "inline"}).findings == []

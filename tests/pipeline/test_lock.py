@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ import pytest
 
 from manifests.errors import UserError
 from pipeline import lock
-from pipeline.lock import STALE_S, RunLock, read_lock
+from pipeline.lock import STALE_S, RunLock, check_held, read_lock
 
 HOLDER = """
 import sys
@@ -193,3 +194,73 @@ def test_a_full_disk_does_not_leave_the_folder_held(tmp_path: Path, monkeypatch:
         with pytest.raises(UserError, match="disk is full"):
             take(tmp_path)
     assert take(tmp_path)
+
+
+def test_a_heart_beats_again_after_a_disk_that_said_no(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.01)
+    refused, write = [errno.EIO, errno.ENOSPC, errno.ENOSPC], os.pwrite
+    with RunLock(tmp_path):
+        before = read_lock(tmp_path)
+
+        def sick(handle: int, data: bytes, place: int) -> int:
+            if refused:
+                raise OSError(refused.pop(), "no")
+            return write(handle, data, place)
+
+        monkeypatch.setattr(os, "pwrite", sick)
+        end = time.monotonic() + 20
+        while refused or read_lock(tmp_path) == before:
+            assert time.monotonic() < end, "it beats no more"
+
+
+def test_no_reader_sees_a_half_written_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.01)
+    times = itertools.cycle([time.time(), 1e9, float(2**53)])  # numbers of different lengths
+    write, seen = os.pwrite, list[dict[str, Any] | None]()
+
+    def watched(handle: int, data: bytes, place: int) -> int:
+        done = write(handle, data, place)
+        seen.append(read_lock(tmp_path))
+        return done
+
+    monkeypatch.setattr(os, "pwrite", watched)
+    monkeypatch.setattr(time, "time", lambda: next(times))
+    with RunLock(tmp_path):
+        while len(seen) < 6:
+            time.sleep(0.01)
+    assert None not in seen
+
+
+def test_of_two_starts_at_once_the_first_name_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine, which saw no holder either, writes its name just after this one."""
+    write = os.pwrite
+
+    def overtaken(handle: int, data: bytes, place: int) -> int:
+        done = write(handle, data, place)
+        note(tmp_path)
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", overtaken)
+        with pytest.raises(UserError, match="process 4711 on elsewhere"):
+            take(tmp_path)
+    held = read_lock(tmp_path)
+    assert held and held["pid"] == 4711, "the other one holds it"
+    note(tmp_path, heartbeat=time.time() - STALE_S - 5)
+    monkeypatch.setattr(lock, "WATCH_S", 0.2)
+    assert take(tmp_path), "nothing of the refused one is left in its way"
+
+
+def test_a_folder_that_another_machine_took_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.3)
+    with RunLock(tmp_path):
+        check_held(tmp_path)
+        text = note(tmp_path).read_text()
+        time.sleep(1.0)  # beats that would write over it
+        with pytest.raises(UserError, match=r"was taken over by process 4711 on elsewhere.*run the same command again"):
+            check_held(tmp_path)
+    assert (tmp_path / "run.lock").read_text() == text
+
+
+def test_a_folder_that_nobody_holds_is_taken_from_nobody(tmp_path: Path) -> None:
+    check_held(tmp_path)
