@@ -245,7 +245,8 @@ class Ledger:
         """
         path = self.data_path(record)
         try:
-            whole = sha256(path) == record.sha256
+            with clock(STORAGE):
+                whole = sha256(path) == record.sha256
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror or error}); run build again") from error
         if not whole:

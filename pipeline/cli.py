@@ -163,7 +163,7 @@ def build(
 
 def _show_profile(profile: Profile, path: Path, as_json: bool) -> None:
     """Tables for people; machines read the file."""
-    from pipeline.profile import HEADERS, table
+    from pipeline.profile import HEADERS, outside, table
 
     if as_json:
         return
@@ -172,6 +172,7 @@ def _show_profile(profile: Profile, path: Path, as_json: bool) -> None:
     show_table("", ["step", "wall time", "share"], steps)
     if profile.stages:
         show_table("", HEADERS, table(profile))
+        show(outside(profile))
     show(f"{profile.bound()} ({path})")
 
 

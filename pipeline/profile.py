@@ -19,6 +19,8 @@ FILE = "profile.json"
 GRID = "grid"
 PYTHON, OUTSIDE = "python", "outside"
 """Of a worker's time: in a cell but in none of `KINDS`; in no cell (Ray, loading of code, waiting for work)."""
+_ALONE = ("plan", "select", "verify")
+"""Steps of this process, and of Beam's: no pool of workers takes part."""
 _WHY = {
     ENGINE: "the engine of {stage}",
     CODEC: "encoding and decoding of sound, most of it in {stage}",
@@ -84,7 +86,8 @@ class Profile:
         step = max(self.steps, key=lambda name: self.steps[name])
         share = f"{self.steps[step] / total:.0%} of {_time(total)}"
         if step != GRID:
-            return f"The run is bound by the step {step}: {share}; more workers do not shorten it."
+            alone = "; more workers do not shorten it" if step in _ALONE else ""
+            return f"The run is bound by the step {step}: {share}{alone}."
         kinds = self.kinds
         kind = max(kinds, key=lambda name: kinds[name])
         stage = max(self.stages, key=lambda name: self.stages[name].get(kind, 0.0))
@@ -120,6 +123,16 @@ def table(profile: Profile) -> list[tuple[str, ...]]:
         each = f"{1000 * stage['wall_s'] / stage['rows']:,.1f}" if stage["rows"] else "-"
         rows.append((name, f"{stage['cells']:,.0f}", f"{stage['rows']:,.0f}", f"{stage['wall_s']:,.1f}", *kinds, each))
     return rows
+
+
+def outside(profile: Profile) -> str:
+    """What the table leaves out of the workers' time, as a line below it."""
+    kinds = profile.kinds
+    share = kinds[OUTSIDE] / max(sum(kinds.values()), 1e-9)
+    return (
+        f"Outside of cells the workers spent {kinds[OUTSIDE]:,.1f} worker-seconds of the grid"
+        f" ({share:.0%}): starting, Ray, waiting for work."
+    )
 
 
 HEADERS = ["stage", "cells", "rows made", "worker-seconds", *KINDS, PYTHON, "ms a row"]

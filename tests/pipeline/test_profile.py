@@ -6,9 +6,12 @@ import json
 import time
 from pathlib import Path
 
+import pyarrow as pa
+
 from manifests.clock import CODEC, ENGINE, STORAGE, Clock
-from manifests.ledger import CellRecord
-from pipeline.profile import GRID, OUTSIDE, PYTHON, Profile
+from manifests.clock import clock as shared
+from manifests.ledger import CellRecord, Ledger
+from pipeline.profile import GRID, OUTSIDE, PYTHON, Profile, outside
 
 
 def test_what_is_inside_another_kind_counts_once() -> None:
@@ -52,7 +55,23 @@ def test_the_sentence_names_what_bounds() -> None:
     assert "cells are few or short for so many workers" in built(cell("hear", 1, 1), grid=9, workers=4).bound()
     late = built(cell("hear", 1, 1), grid=1, select=9)
     assert late.bound() == "The run is bound by the step select: 90% of 10.0 s; more workers do not shorten it."
+    for step in ("voices", "shard"):  # they are made by the pools of workers
+        made = built(cell("hear", 1, 1), grid=1, **{step: 9.0})
+        assert made.bound() == f"The run is bound by the step {step}: 90% of 10.0 s."
     assert Profile(2).bound() == "Nothing was made: everything was there."
+
+
+def test_people_are_told_of_the_time_that_is_in_no_cell() -> None:
+    profile = built(cell("hear", 4.0, 4.0), grid=10, workers=2)
+    assert outside(profile).startswith("Outside of cells the workers spent 16.0 worker-seconds of the grid (80%)")
+
+
+def test_hashing_of_inputs_is_storage(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    record = ledger.commit("hear", 0, "0" * 16, pa.table({"text": ["a"]}), [], {})
+    before = dict(shared.spent)
+    ledger.check(record)
+    assert shared.spent[STORAGE] > before[STORAGE]
 
 
 def test_it_is_written_for_machines(tmp_path: Path) -> None:
