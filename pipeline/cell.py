@@ -18,6 +18,7 @@ from manifests import schema
 from manifests.clock import ENGINE, clock
 from manifests.errors import UserError, WorkFailedError
 from manifests.ledger import CellRecord, Ledger
+from manifests.masking import masked
 from pipeline.gpu import GpuMeter, free_memory, out_of_memory
 from pipeline.join import join_rows
 from pipeline.stage import REFERENCE, Metered, Row, Stage, Worker, identity_digest, value_bytes
@@ -265,8 +266,9 @@ class _Batches:
 
 
 def _failed(error: Exception) -> _Failure:
-    trace = "".join(traceback.format_exception(error))[-_MAX_TEXT:]
-    return _Failure(type(error).__name__, _plain(str(error)[:1000]), _plain(trace))
+    # Masked before it is cut: half of a secret would be left.
+    trace = masked("".join(traceback.format_exception(error)))[-_MAX_TEXT:]
+    return _Failure(type(error).__name__, _plain(masked(str(error))[:1000]), _plain(trace))
 
 
 def _plain(text: str) -> str:

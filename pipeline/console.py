@@ -23,6 +23,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")
 def sentences(verbose: bool) -> Iterator[None]:
     """Errors as one sentence: exit code 2 for wrong input, 1 for failed work, 130 when interrupted."""
     from manifests.errors import UserError, WorkFailedError
+    from manifests.masking import masked
 
     logging.getLogger().setLevel(logging.WARNING if verbose else logging.ERROR)
     code = 1
@@ -37,7 +38,7 @@ def sentences(verbose: bool) -> Iterator[None]:
     except WorkFailedError as error:
         if verbose:
             raise
-        complain(f"error: {' '.join(str(error).split())[:1000]}")
+        complain(f"error: {' '.join(masked(str(error)).split())[:1000]}")
     except KeyboardInterrupt:
         complain("interrupted: what is committed stays; run the same command to go on")
         code = 130
@@ -46,7 +47,7 @@ def sentences(verbose: bool) -> Iterator[None]:
     except Exception as error:
         if verbose:
             raise
-        message = " ".join(str(error).split())[:500]
+        message = " ".join(masked(str(error)).split())[:500]
         complain(f"error: {type(error).__name__}: {message} (run again with -v for the traceback)")
     raise typer.Exit(code)
 

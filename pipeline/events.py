@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.files import writing
+from manifests.masking import masked
 
 
 class Events:
@@ -21,7 +22,8 @@ class Events:
                 stream.write(b"\n")
 
     def __call__(self, kind: str, **fields: Any) -> None:
-        """Log one event; `fields` must be JSON."""
+        """Log one event; `fields` must be JSON. Secrets of the environment are masked in `error` and `message`."""
+        fields |= {name: masked(fields[name]) for name in ("error", "message") if name in fields}
         line = json.dumps({"time": round(time.time(), 3), "event": kind, **fields}, ensure_ascii=False)
         with writing(self.path), self.path.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")

@@ -8,8 +8,9 @@ import re
 import shutil
 
 import pytest
+import yaml
 from browser import chromium
-from conftest import echat
+from conftest import ROOT, echat
 from tone_runs import build_tones
 
 from manifests.errors import UserError
@@ -88,6 +89,25 @@ def test_only_what_can_be_heard_is_on_the_sheet(run):
     assert audible(["gender_2_disagrees heard male, asked female"]) and audible(["query_wer 0.7 > 0.6"])
     assert not audible(["reply_wer 0.7 > 0.6"]) and not audible(["query_wer 0.7 > 0.6 (turn 1)"])
     assert not audible(["query_personal email"])
+
+
+def test_no_text_scripts_the_page_of_a_rater(tmp_path):
+    hostile = '<script>document.title="owned"</script><img src=x onerror=alert(1)>'
+    bank = yaml.safe_load((ROOT / "tests" / "data" / "golden_bank.yaml").read_text())
+    for scenario in bank:
+        scenario["query"] = f"{hostile} {scenario['query']}"
+    (tmp_path / "bank.yaml").write_text(yaml.safe_dump(bank))
+    # None is kept, for what can be heard: so each is on the sheet.
+    short = {"query_seconds": [0.1, 0.2]}
+    build_tones(tmp_path, plan={"scenarios": "bank.yaml", "quotas": {"neutral": 4}}, select=short)
+    assert write_sheet(tmp_path / "out", tmp_path / "sheet", 1, 4, 0).rejected == 4
+    page = (tmp_path / "sheet" / "rater-1.html").read_text()
+    assert page.count("<script") == 1, "its own"
+    assert "<img" not in page
+    assert page.count("&lt;script&gt;") == 4
+    assert "script-src 'sha256-" in page and "unsafe" not in page.partition("<style>")[0]
+    for name in ("rater-1.csv", "sheet.json"):
+        assert "script" not in (tmp_path / "sheet" / name).read_text()
 
 
 def test_raters_who_hear_what_was_asked_make_the_gate_precise(run, tmp_path):

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from asking import config, rows, write
-from chat_server import ChatServer, Handler, first_times, good_answer, serving
+from chat_server import ChatServer, Handler, completed, first_times, good_answer, serving
 
 from manifests.errors import UserError, WorkFailedError
-from pipeline.llm.server import ServerError
+from pipeline.llm.server import MAX_BYTES, ServerError
 
 TODO = rows(6)
 
@@ -51,6 +51,12 @@ def truncated(handler: Handler) -> None:
     handler.close_connection = True
 
 
+def bloated(handler: Handler) -> None:
+    """What would be taken, if it were not longer than any response may be."""
+    document = completed(json.dumps(good_answer(handler.request_document)))
+    handler.send(200, document | {"padding": "x" * MAX_BYTES})
+
+
 FAULTS: dict[str, Callable[[Handler], None]] = {
     "500": lambda handler: handler.send(500, {"error": {"message": "out of order"}}),
     "503": lambda handler: handler.send_raw(503, b"<html>busy</html>", {"Content-Type": "text/html"}),
@@ -61,7 +67,7 @@ FAULTS: dict[str, Callable[[Handler], None]] = {
     "cut body": truncated,
     "no choices": lambda handler: handler.send(200, {"choices": []}),
     "deep JSON": lambda handler: handler.send_raw(200, b"[" * 100_000),
-    "1 MB": lambda handler: handler.send_raw(200, b'{"choices": "' + b"x" * 2**20 + b'"}'),
+    "a good answer that is too long": bloated,
     "1 MB of error": lambda handler: handler.send_raw(500, b"x" * 2**20),
     "reset": lambda handler: handler.reset(),
     "slow drip": drip,
@@ -87,7 +93,7 @@ def test_what_fails_once_is_asked_again_and_nothing_is_lost(server, tmp_path, ex
     assert free["cached"] == spent["asked"] + spent["cached"]
 
 
-@pytest.mark.parametrize("name", ["1 MB", "reset", "garbage", "cut body", "slow drip", "500"])
+@pytest.mark.parametrize("name", ["a good answer that is too long", "reset", "garbage", "cut body", "slow drip", "500"])
 def test_a_row_that_always_fails_fails_alone(server, tmp_path, expected, name) -> None:
     victim = expected[2]["query_text"]
     hurt = [made["query_text"] == victim for made in expected]

@@ -65,6 +65,11 @@ def _raise(speaker: ChaosSpeaker, speech: Speech) -> Speech:
     raise RuntimeError("chaos: this row fails")
 
 
+def _tell(speaker: ChaosSpeaker, speech: Speech) -> Speech:
+    """As clients of servers do that put the header of a request into their error."""
+    raise RuntimeError(f"chaos: cannot log in with {os.environ['MY_KEY']}")
+
+
 def _die(speaker: ChaosSpeaker, speech: Speech) -> Speech:
     os._exit(9)
 
@@ -115,6 +120,6 @@ def _other(speaker: ChaosSpeaker, speech: Speech) -> Speech:
 
 
 KINDS = {
-    "raise": _raise, "die": _die, "segfault": _segfault, "hang": _hang, "leak": _leak, "nan": _nan, "loud": _loud,
-    "rate": _rate, "empty": _empty, "half": _half, "other": _other,
+    "raise": _raise, "tell": _tell, "die": _die, "segfault": _segfault, "hang": _hang, "leak": _leak, "nan": _nan,
+    "loud": _loud, "rate": _rate, "empty": _empty, "half": _half, "other": _other,
 }  # fmt: skip

@@ -23,6 +23,7 @@ from typing import Any
 Fault = Callable[["Handler", dict[str, Any], str], bool]
 """Handles a request in place of an answer, if it returns True; given the handler, the request and its prompt's name."""
 
+PROMPT_TOKENS = 100
 _ASKED = {
     '{"query"': "query", '{"reply"': "reply", '{"think"': "think", "one tell from the words": "neutral",
     "really say these words": "plausible", "also what the voice carries?": "relevant",
@@ -51,11 +52,22 @@ def good_answer(request: dict[str, Any]) -> dict[str, Any]:
     return {"score": int(digest[0], 16) % 5 + 1, "reason": word}
 
 
+def completed(content: str | None) -> dict[str, Any]:
+    """A whole response of the protocol."""
+    prompt, completion = PROMPT_TOKENS, len(content or "")
+    return {
+        "id": "x", "object": "chat.completion", "created": 0, "model": "stub-1", "system_fingerprint": "fp",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}],
+        "usage": {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion},
+    }  # fmt: skip
+
+
 class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
     server: ChatServer
+    request_document: dict[str, Any]
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -69,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        what, server = prompt_of(request), self.server
+        what, server, self.request_document = prompt_of(request), self.server, request
         with server.lock:
             server.requests.append(request)
             server.headers.append({name.lower(): value for name, value in self.headers.items()})
@@ -86,12 +98,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, content: str | None, **more: Any) -> None:
         """Answer with a completion, and count it."""
-        prompt, completion = 100, len(content or "")
-        document = {
-            "id": "x", "object": "chat.completion", "created": 0, "model": "stub-1", "system_fingerprint": "fp",
-            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}],
-            "usage": {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion},
-        } | more  # fmt: skip
+        prompt, completion = PROMPT_TOKENS, len(content or "")
+        document = completed(content) | more
         with self.server.lock:
             self.server.answered += 1
             self.server.prompt_tokens += prompt
