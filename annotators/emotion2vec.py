@@ -118,6 +118,11 @@ class Emotion2vecConfig(AnnotatorConfig):
     def _weights(self) -> Weights:
         return Weights(self.model, _FILES)
 
+    @property
+    def where(self) -> str:
+        """The folder with the weights."""
+        return self._weights.where
+
     def revision(self) -> str:
         """Versions of this code and of funasr, and the weights."""
         return f"emotion2vec-v{VERSION}+funasr-{packages.version('funasr')}+{self._weights.revision()}"

@@ -35,6 +35,8 @@ _PIPELINE = (
     "config.yaml", "segmentation/pytorch_model.bin", "embedding/pytorch_model.bin", "plda/plda.npz",
     "plda/xvec_transform.npz",
 )  # fmt: skip
+_CHECKPOINT = "pytorch_model.bin"  # of a segmentation model
+_SHIPPED = "whisperx"  # names the one in that package's wheel
 _CLASS = "pyannote.audio.pipelines.SpeakerDiarization"
 _MODELS = "pyannote.audio.models."
 _PARTS = ("segmentation", "embedding", "plda")
@@ -255,6 +257,11 @@ class PyannoteSpeakersConfig(AnnotatorConfig):
     def _weights(self) -> Weights:
         return Weights(self.model, _PIPELINE)
 
+    @property
+    def where(self) -> str:
+        """The folder with the weights."""
+        return self._weights.where
+
     def revision(self) -> str:
         """Versions of this code and of pyannote.audio, and the weights."""
         return f"pyannote-v{VERSION}+pyannote-audio-{packages.version('pyannote.audio')}+{self._weights.revision()}"
@@ -286,7 +293,9 @@ class PyannoteRaterConfig(RaterConfig):
 
     engine: Literal["pyannote"] = "pyannote"
     model: str = unkeyed(
-        "whisperx", "A segmentation checkpoint (not powerset), which is in the revision; whisperx: the one in its wheel"
+        _SHIPPED,
+        "A segmentation checkpoint (not powerset), a folder with one, or OWNER/NAME[@COMMIT], which is in the revision;"
+        " whisperx: the one in its wheel",
     )
     onset: float = Field(default=0.5, gt=0, lt=1, description="Probability at which speech begins")
     offset: float = Field(default=0.363, gt=0, lt=1, description="Probability below which it ends")
@@ -294,26 +303,39 @@ class PyannoteRaterConfig(RaterConfig):
     shortest_pause: float = Field(default=0.1, ge=0, description="Seconds; shorter pauses belong to the speech")
     device: Literal["auto", "cpu", "cuda"] = unkeyed("auto", "Where it runs; auto takes a GPU that is there")
 
-    def _file(self) -> Path | None:
-        if self.model != "whisperx":
-            path = Path(self.model).expanduser()
-            return path if path.is_file() else None
+    @property
+    def _weights(self) -> Weights:
+        """The checkpoint, or the folder or model of the hub that has it."""
+        if self.model != _SHIPPED:
+            return Weights(self.model, (_CHECKPOINT,))
         spec = importlib.util.find_spec("whisperx")
-        path = Path(spec.origin).parent / "assets" / "pytorch_model.bin" if spec and spec.origin else None
-        return path if path and path.is_file() else None
+        home = Path(spec.origin).parent if spec and spec.origin else Path("whisperx")
+        return Weights(str(home / "assets" / _CHECKPOINT))
+
+    def _file(self) -> Path | None:
+        place = self._weights.place()
+        return place / _CHECKPOINT if place and place.is_dir() else place
+
+    @property
+    def where(self) -> str:
+        """The checkpoint."""
+        return str(self._file() or "not found")
 
     def revision(self) -> str:
-        """Versions of this code and of pyannote.audio, and the checkpoint's hash."""
+        """Versions of this code and of pyannote.audio, and the checkpoint: its hash, or its commit on the hub."""
         file = self._file()
-        weights = digest([file]) if file else "missing"
+        weights = digest([file]) if file and self._weights.hub is None else self._weights.revision()
         return f"pyannote-vad-v{VERSION}+pyannote-audio-{packages.version('pyannote.audio')}+{weights}"
 
     def problems(self) -> list[Problem]:
         """A package or the checkpoint is missing; nothing is loaded."""
         found = packages.missing(("pyannote.audio", "torchaudio"))
+        if self.model != _SHIPPED:
+            return found + self._weights.problems()
         if self._file() is None:
-            where = "the wheel of whisperx" if self.model == "whisperx" else self.model
-            found.append(Problem(f"{where} has no segmentation checkpoint", packages.FIX))
+            found.append(
+                Problem("the wheel of whisperx, which brings the segmentation checkpoint, is not there", packages.FIX)
+            )
         return found
 
     def open(self) -> Rater:

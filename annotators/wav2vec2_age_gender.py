@@ -126,6 +126,11 @@ class _Config(AnnotatorConfig):
     def _weights(self) -> Weights:
         return Weights(self.model, _FILES)
 
+    @property
+    def where(self) -> str:
+        """The folder with the weights."""
+        return self._weights.where
+
     def revision(self) -> str:
         """Versions of this code and of transformers, and the weights."""
         package = packages.version("transformers")

@@ -151,6 +151,12 @@ class WhisperxConfig(RecognizerConfig):
     def _aligners(self) -> dict[str, Weights]:
         return {language: Weights(name, _ALIGNER_FILES) for language, name in self.align.items()}
 
+    @property
+    def where(self) -> str:
+        """The folders of Whisper and of the aligners."""
+        aligners = (f"{language}: {one.where}" for language, one in sorted(self._aligners.items()))
+        return "; ".join((self._weights.where, *aligners))
+
     def revision(self) -> str:
         """Versions of this code and the packages, and the weights."""
         parts = [f"whisperx-v{VERSION}.{whisper.VERSION}.{word_times.VERSION}.{transcript_score.VERSION}"]

@@ -54,6 +54,11 @@ class Weights:
                 return folder
         return None
 
+    @property
+    def where(self) -> str:
+        """`place`, for people."""
+        return str(self.place() or "not found")
+
     def found(self) -> Path:
         """As `place`.
 

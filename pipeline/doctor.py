@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +57,15 @@ def machine_checks(folder: Path) -> list[Check]:
         try:
             checks.append(Check(name, importlib.metadata.version(name)))
         except importlib.metadata.PackageNotFoundError:
-            checks.append(Check(name, "missing", f"pip install {name}"))
+            checks.append(_instead(name))
     return checks
+
+
+def _instead(name: str) -> Check:
+    """A package that is not there under its name: ONNX Runtime has another one for GPUs, and the same module."""
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return Check(name, f"{importlib.metadata.version(f'{name}-gpu')} (for GPUs)")
+    return Check(name, "missing", f"pip install {name}")
 
 
 def engine_checks(dag: Dag | None = None, file: Path | str = "run.yaml") -> list[Check]:
@@ -74,6 +82,5 @@ def _engine_check(found: Found) -> Check:
     name = f"{found.stage}: {found.engine}{f' in {found.python}' if found.python else ''}"
     ready = f"ready ({found.revision})"
     state = "; ".join(problem.what for problem in found.problems) or ready
-    device = "CPU" if found.unit == "core" else "GPU" if count_gpus() else "CPU, for want of a GPU"
     fix = "; ".join(problem.fix for problem in found.problems)
-    return Check(name, state, fix, found.licence, found.where, device)
+    return Check(name, state, fix, found.licence, found.where, found.device)

@@ -24,6 +24,7 @@ from manifests.errors import UserError
 from manifests.run import RunManifest
 from manifests.workers import Pool
 from pipeline.dag import Dag, build_dag
+from pipeline.estimate import count_gpus
 from pipeline.grid import pool_of
 from pipeline.stage import Stage
 
@@ -35,7 +36,8 @@ class Found:
     """One engine of a stage, as seen by the Python that would run it.
 
     Attributes:
-        where: Its weights, for people; empty when they are in the package.
+        where: Its weights, for people.
+        device: What it will run on, likewise.
         python: The pool's `py_executable`; empty for the driver's own.
     """
 
@@ -44,7 +46,7 @@ class Found:
     revision: str
     licence: str
     where: str
-    unit: str
+    device: str
     problems: tuple[Problem, ...] = field(default=())
     python: str = ""
 
@@ -58,7 +60,7 @@ def look(dag: Dag, file: Path | str) -> list[Found]:
     seen: dict[str, list[Found]] = {}
     for stage in _stages(dag):
         python = pool_of(dag.manifest.workers, stage.name).py_executable
-        seen.setdefault(python, []).extend(about(stage.name, engine) for engine in stage.engines)
+        seen.setdefault(python, []).extend(about(stage.name, engine, dag.manifest) for engine in stage.engines)
     found = seen.pop("", [])
     for python, own in seen.items():
         found += _understood(_ask(python, dag.manifest, file, [item.stage for item in own]), python, dag, file)
@@ -81,15 +83,42 @@ def stated(manifest: RunManifest, found: Iterable[Found]) -> RunManifest:
     return manifest.model_copy(update={"workers": tuple(pools)})
 
 
-def about(stage: str, engine: EngineConfig) -> Found:
-    """An engine as this Python sees it; loads no model."""
-    problems = tuple(engine.problems())
+def about(stage: str, engine: EngineConfig, manifest: RunManifest | None = None) -> Found:
+    """An engine as this Python sees it; loads no model.
+
+    Args:
+        manifest: Of the run that it is for, which says where its workers run; None where it is for none.
+    """
+    device, lacking = _device(stage, engine, manifest)
+    problems = (*engine.problems(), *lacking)
     try:
         revision = engine.revision()
     except UserError as error:
         revision, problems = "", problems or (Problem(str(error), "correct it"),)
+    return Found(stage, engine.engine, revision, engine.licence, engine.where, device, problems)
+
+
+def _device(stage: str, engine: EngineConfig, manifest: RunManifest | None) -> tuple[str, list[Problem]]:
+    """What an engine will run on, and why not. A cluster that is joined may have GPUs that this machine lacks."""
     unit = engine.throughput.unit if hasattr(engine, "throughput") else "core"
-    return Found(stage, engine.engine, revision, engine.licence, engine.where, unit, problems)
+    asked = getattr(engine, "device", "auto" if unit == "gpu" else "cpu")
+    if asked == "cpu":
+        return "CPU", []
+    by_ray = manifest is not None and manifest.executor.kind == "ray"
+    if manifest is not None and by_ray:
+        pool = pool_of(manifest.workers, stage)
+        if not pool.gpus and asked == "cuda":  # Ray hides every GPU from such workers
+            what = f"device is cuda and the workers of its pool {pool.name} get no GPU"
+            return "none", [Problem(what, f"set workers.{pool.name}.gpus, or device: cpu")]
+        if not pool.gpus:
+            return f"CPU, for the pool {pool.name} has no GPU", []
+        if manifest.executor.address != "local":
+            return "GPU of the cluster", []
+    if count_gpus():
+        return "GPU", []
+    if asked == "cuda":
+        return "none", [Problem("device is cuda and this machine has no GPU", "set device: auto, or cpu")]
+    return "CPU, for want of a GPU", []
 
 
 def runtime_env(pool: Pool) -> dict[str, Any]:
@@ -160,7 +189,10 @@ def main() -> None:
     dag = build_dag(manifest, question["file"])
     wanted = set(question["stages"])
     engines = [
-        asdict(about(stage.name, engine)) for stage in _stages(dag) if stage.name in wanted for engine in stage.engines
+        asdict(about(stage.name, engine, manifest))
+        for stage in _stages(dag)
+        if stage.name in wanted
+        for engine in stage.engines
     ]
     sys.stdout.write(json.dumps({"versions": _versions(dag), "engines": engines}) + "\n")
 

@@ -106,7 +106,7 @@ class CosyVoiceConfig(SpeakerConfig):
 
     @property
     def where(self) -> str:
-        return str(self.weights.place() or "not found")
+        return self.weights.where
 
     def revision(self) -> str:
         """Names the weights, the bank, the instructions and this code.
@@ -120,9 +120,7 @@ class CosyVoiceConfig(SpeakerConfig):
         else:
             weights = self.weights.revision()
         bank = read_bank(self.bank).digest if self.bank is not None and self.bank.is_dir() else "none"
-        return (
-            f"cosyvoice/{_VERSION}/{files.version()}/{weights}/bank-{bank}/instructions-{instructions.table_hash()}"
-        )
+        return f"cosyvoice/{_VERSION}/{files.version()}/{weights}/bank-{bank}/instructions-{instructions.table_hash()}"
 
     def problems(self) -> list[Problem]:
         place = Weights(self.model).place()
