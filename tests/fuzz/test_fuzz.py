@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import random
+import tarfile
 
 import pytest
-from targets import SEEDS, TARGETS
+from targets import SEEDS, TARGETS, odd_tars, with_true_sums
 
 MUTATIONS = 150
 CRASHED = {
@@ -47,6 +49,25 @@ def test_a_column_whose_name_is_damaged_is_refused(column: bytes) -> None:
     """Found by fuzzing: a name that is not UTF-8 was told only when the table was used."""
     data = list(SEEDS["ledger"]())[1]
     TARGETS["ledger"](data.replace(column, b"\xe3" + column[1:]))
+
+
+def test_mutated_headers_of_tars_are_read_and_not_refused_for_their_sums() -> None:
+    """A fuzzer does not find checksums by itself: what a header says would never be tried."""
+
+    def names(tar: bytes) -> list[str]:
+        with tarfile.open(fileobj=io.BytesIO(tar), mode="r:", encoding="utf-8") as archive:
+            return archive.getnames()
+
+    long, pax, odd = odd_tars()
+    for tar in (long, pax, odd):
+        assert with_true_sums(tar) == tar
+        hurt = tar[:100] + b"7" + tar[101:]  # of the mode
+        with pytest.raises(tarfile.ReadError):
+            names(hurt)
+        assert names(with_true_sums(hurt)) == names(tar)
+    assert names(long) == names(pax) == ["k" * 120 + ".json"]
+    assert names(odd) == ["k\udcff.json"]
+    assert (long[156:157], pax[156:157]) == (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE)
 
 
 def test_array_headers_that_are_no_python_are_refused() -> None:

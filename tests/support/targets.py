@@ -97,14 +97,17 @@ def ledger(data: bytes) -> None:
 
 
 def shards(data: bytes) -> None:
-    """A tar in a set that is true of it, its index, dataset.json or checksums.sha256, by the first byte."""
+    """A tar in a set that is true of it, its index, dataset.json or checksums.sha256, by the first byte.
+
+    A tar's headers are given their checksums first (`t`), or are as they come (any other byte).
+    """
     kind, data = data[:1], data[1:]
     place = folder() / "shards"
     place.mkdir(exist_ok=True)
     for name, content in good_set().items():
         (place / name).write_bytes(content)
     name = {b"i": "train-1turn-00000.tar.idx", b"d": "dataset.json", b"c": "checksums.sha256"}.get(kind, TAR)
-    (place / name).write_bytes(data)
+    (place / name).write_bytes(with_true_sums(data) if kind == b"t" else data)
     if name == TAR:
         describe(place)
     for finding in verify_shards(place, deep=True):
@@ -134,6 +137,40 @@ def _inspected(place: Path) -> None:
 
 
 TAR = "train-1turn-00000.tar"
+
+
+def with_true_sums(tar: bytes) -> bytes:
+    """A tar whose headers have the checksums that they should: any other is refused before the rest is looked at."""
+    out, place = bytearray(tar), 0
+    while place + tarfile.BLOCKSIZE <= len(out):
+        header = out[place : place + tarfile.BLOCKSIZE]
+        if any(header):
+            header[148:156] = b" " * 8
+            out[place + 148 : place + 156] = b"%06o\0 " % sum(header)
+        try:
+            size = max(0, int(header[124:136].strip(b"\0 ") or b"0", 8))
+        except ValueError:
+            size = 0
+        place += tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE))
+    return bytes(out)
+
+
+def odd_tars() -> Iterator[bytes]:
+    """Small tars whose names need headers of their own, or are no UTF-8."""
+    long = "k" * 120 + ".json"
+    for form, name in (
+        (tarfile.GNU_FORMAT, long),
+        (tarfile.PAX_FORMAT, long),
+        (tarfile.USTAR_FORMAT, "k\udcff.json"),
+    ):
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w", format=form, encoding="utf-8", errors="surrogateescape") as archive:
+            member = tarfile.TarInfo(name)
+            member.size = 2
+            if form == tarfile.PAX_FORMAT:
+                member.pax_headers = {"comment": "ö", "mtime": "0.5", "GNU.sparse.size": "9"}
+            archive.addfile(member, io.BytesIO(b"{}"))
+        yield stream.getvalue()
 
 
 def describe(place: Path) -> None:
@@ -213,8 +250,16 @@ def _ledger_seeds() -> Iterator[bytes]:
 
 
 def _shard_seeds() -> Iterator[bytes]:
-    for kind, name in ((b"t", TAR), (b"i", f"{TAR}.idx"), (b"d", "dataset.json"), (b"c", "checksums.sha256")):
+    for kind, name in (
+        (b"t", TAR),
+        (b"r", TAR),
+        (b"i", f"{TAR}.idx"),
+        (b"d", "dataset.json"),
+        (b"c", "checksums.sha256"),
+    ):
         yield kind + good_set()[name]
+    for data in odd_tars():
+        yield b"t" + data
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {"manifest": manifest, "ledger": ledger, "shards": shards}
