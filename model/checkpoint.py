@@ -38,16 +38,18 @@ class Progress:
         step: Steps done in it.
         total: Steps done in all.
         data: Of the stage's loader.
+        skipped: Rows so far that no task of their batch could use.
     """
 
     stage: int = 0
     step: int = 0
     total: int = 0
     data: State = field(default_factory=State)
+    skipped: int = 0
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Progress:
-        return cls(values["stage"], values["step"], values["total"], State(**values["data"]))
+        return cls(values["stage"], values["step"], values["total"], State(**values["data"]), values.get("skipped", 0))
 
 
 class Checkpoints:
@@ -79,7 +81,7 @@ class Checkpoints:
     ) -> None:
         from safetensors.torch import save_file
 
-        final = self.folder / f"step-{progress.total:06d}"
+        final = self.folder / step_name(progress.total)
         with writing(final):
             if not final.exists():
                 spare = temporary(final)
@@ -112,6 +114,11 @@ def _copied(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_copied(item) for item in value)
     return value
+
+
+def step_name(total: int) -> str:
+    """Name of the checkpoint behind so many steps."""
+    return f"step-{total:06d}"
 
 
 def latest(folder: Path) -> Path | None:

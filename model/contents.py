@@ -13,17 +13,24 @@ from model.datasets import CorpusDataset
 
 _CODE = ("*.py", "data/*", "evaluate/items.py", "evaluate/replies.py", "ablation/job.py", "ablation/datamap.py")
 
+_WORDS = ("*.py", "think/*", "scenarios/openers*")  # thoughts are written and replies are judged by these
+
 
 @lru_cache(maxsize=1)
 def code_hash() -> str:
     """Of the sources that train and judge: results of another version are not taken for this one's."""
-    model = Path(__file__).parent
-    found = [path for pattern in _CODE for path in model.glob(pattern)]
-    found += [path for pattern in ("*.py", "think/*") for path in (model.parent / "manifests").glob(pattern)]
     digest = new_sha256()
-    for path in sorted(path for path in found if path.is_file()):
+    for path in sources():
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def sources() -> list[Path]:
+    """Files that decide what a training gives and how it is judged."""
+    model = Path(__file__).parent
+    found = [path for pattern in _CODE for path in model.glob(pattern)]
+    found += [path for pattern in _WORDS for path in (model.parent / "manifests").glob(pattern)]
+    return sorted(path for path in found if path.is_file())
 
 
 @lru_cache(maxsize=64)

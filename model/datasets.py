@@ -15,6 +15,7 @@ import numpy as np
 from manifests.errors import UserError
 from manifests.labels import CUES, NONE, canonical
 from manifests.sound import read_tokens
+from manifests.yamlfile import load_yaml
 from model.audio import frames_of, mel_of
 from model.sample import Sample, Turn
 
@@ -221,6 +222,13 @@ def _index(path: Path) -> Iterator[dict[str, tuple[int, int]]]:
     for line in lines[1:]:
         words = line.split(" ")
         yield {words[n]: (int(words[n + 1]), int(words[n + 2])) for n in range(0, len(words), 4)}
+
+
+def corpus_name(folder: Path) -> str:
+    """Of a corpus, as `echat ingest` wrote it; else that of its folder."""
+    about = folder / "corpus.yaml"
+    document = load_yaml(about) if about.is_file() else {}
+    return str(document.get("name", folder.name)) if isinstance(document, dict) else folder.name
 
 
 class CorpusDataset:

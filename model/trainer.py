@@ -75,7 +75,6 @@ class Trainer:
         self.model: EChat = model.to(device)
         if recipe.checkpointing:
             model.set_checkpointing()
-        self.skipped: dict[str, int] = {}
         self.checkpoints = Checkpoints(out, recipe.checkpoint.keep)
         self.log = MetricsLog(out) if self.rank == 0 else None
         self.progress = Progress()
@@ -97,7 +96,7 @@ class Trainer:
         """Train what is left; returns early, saved, when asked to stop (`stop`)."""
         for number in range(self.progress.stage, len(self.recipe.stages)):
             if number > self.progress.stage:
-                self.progress = Progress(number, 0, self.progress.total)
+                self.progress = Progress(number, 0, self.progress.total, skipped=self.progress.skipped)
             if not self._stage(number):
                 break
         self.checkpoints.wait()
@@ -149,7 +148,8 @@ class Trainer:
             group, state = self._take(batches, window)
             loss, targets, norm = self._step(model, optimizer, stage, step, group)
             self._count(window, group, loss, targets)
-            self.progress = Progress(number, step + 1, self.progress.total + 1, state)
+            skipped = self.progress.skipped + sum(len(batch.skipped) for batch in group)
+            self.progress = Progress(number, step + 1, self.progress.total + 1, state, skipped)
             last = step + 1 == stage.steps
             if last or (step + 1) % self.recipe.validate_every == 0:
                 self._report(window, stage, rate(stage, step), norm, self._validate(stage))
@@ -235,8 +235,6 @@ class Trainer:
             window.places += batch.ids_BL.numel()
             window.padding += batch.padding
             window.batches += 1
-            for reason in batch.skipped:
-                self.skipped[reason] = self.skipped.get(reason, 0) + 1
 
     def _report(self, window: _Window, stage: StageRecipe, lr: float, norm: float, validation: float | None) -> None:
         seconds = time.perf_counter() - window.started
@@ -247,7 +245,7 @@ class Trainer:
             "tokens_per_s": rate_, "padding": window.padding / window.batches,
             "loader_wait": window.waited / seconds,
             "left_s": (stage.steps - self.progress.step) * seconds / max(1, window.steps),
-            "skipped": sum(self.skipped.values()),
+            "skipped": self.progress.skipped,
             "time": time.time(),
         }  # fmt: skip
         peak = peak_flops(self.device)

@@ -107,5 +107,8 @@ def show_found(found: dict[str, Any]) -> None:
         show(f"{planted['precision']:.0%} of the {planted['k']} rows that are likeliest wrong are wrong"
              f" ({planted['chance']:.0%} by chance)")  # fmt: skip
     for variant in found["variants"]:
+        if any(variant["unused"]):
+            show(f"{variant['name']}: up to {max(variant['unused'])} rows in a training's batches fitted no task, and"
+                 " nothing was learned from them")  # fmt: skip
         for key, error in variant["failed"].items():
             show(f"{variant['name']}: training {key} failed: {error}")

@@ -20,7 +20,7 @@ from manifests.ids import seed_of
 from manifests.labels import CUES, NONE, display
 from manifests.prompts import JUDGED, Prompts, load_prompts, quoted, shown_cues
 from manifests.yamlfile import load_yaml
-from model.evaluate.run import Progress, counted, read_records, record_file, write_records
+from model.evaluate.run import BASELINES, Progress, counted, read_records, record_file, write_records
 from pipeline.llm.answers import BadAnswerError, ScoreForm, read_answer
 from pipeline.llm.cache import Answer, Cache, Request
 from pipeline.llm.client import Client
@@ -183,7 +183,7 @@ class Judge:
 def judge_folder(
     file: Path, out: Path, progress: Progress = lambda what, done, total: None
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Judge the replies of an evaluation, and those of the model that was given the transcript alone.
+    """Judge the replies of an evaluation, and those of the baseline that answers too.
 
     Writes `judge-<given>.jsonl` beside the records, each whole.
 
@@ -192,9 +192,9 @@ def judge_folder(
     """
     config, files = load_judge(file), {}
     judge = Judge(config, file, out)
-    for given in ("audio", "transcript"):
+    for given in ("audio", *BASELINES):
         path = out / record_file(given)
-        if path.is_file():
+        if path.is_file() and any("reply" in record for record in islice(read_records(path), 1)):
             total = sum(1 for _ in read_records(path))
             files[given] = f"judge-{given}.jsonl"
             scores = judge.judge(read_records(path))

@@ -13,7 +13,7 @@ from manifests.ids import seed_of
 from model.ablation import datamap
 from model.ablation.design import Ablation
 from model.ablation.job import MAP, Job, done, read_lines
-from model.ablation.stats import Estimate, Items, contrast, estimate, holm, slope
+from model.ablation.stats import ALPHA, Estimate, Items, contrast, estimate, holm, slope
 from model.ablation.verdict import lower_is_better, trend, verdict
 from model.evaluate.summary import baselines_of
 
@@ -36,26 +36,26 @@ class Scores:
         )
         self.values: dict[str, np.ndarray] = {}
         self.seeds: dict[str, list[int]] = {}
-        order: list[str] = []
+        found: dict[tuple[str, int], dict[str, Any]] = {}
         for name, of_seeds in jobs.items():
-            rows, numbers = [], []
-            for number, job in enumerate(of_seeds):
-                path = job.folder(out) / f"items-{where}.jsonl"
-                if done(job, out) is None:
-                    continue
-                records = [record for record in read_lines(path) if value_name in record["values"]]
-                if not records:
-                    raise UserError(
-                        f"metrics: {metric!r}: evaluate.{where} has no {value_name}; take another metric or set"
-                    )
-                if not order:
-                    order = [record["item"] for record in records]
-                    self.items = _items(records, metric, value_name, units)
-                assert [record["item"] for record in records] == order, "models were judged on the same items"
-                rows.append(np.array([record["values"][value_name][0] for record in records]))
-                numbers.append(number)
-            self.values[name] = np.stack(rows) if rows else np.zeros((0, 0))
-            self.seeds[name] = numbers
+            ended = [number for number, job in enumerate(of_seeds) if done(job, out) is not None]
+            self.seeds[name] = ended
+            for number in ended:
+                records = read_lines(of_seeds[number].folder(out) / f"items-{where}.jsonl")
+                kept = {record["item"]: _slim(record) for record in records if value_name in record["values"]}
+                found[name, number] = kept
+        common = _common(list(found.values()))
+        if found and not common:
+            raise UserError(
+                f"metrics: {metric!r}: no item of evaluate.{where} has {value_name} of every model; take another"
+                " metric or set"
+            )
+        if found:
+            first = next(iter(found.values()))
+            self.items = _items([first[item] for item in common], metric, value_name, units)
+        for name, numbers in self.seeds.items():
+            rows = [[found[name, number][item]["values"][value_name][0] for item in common] for number in numbers]
+            self.values[name] = np.array(rows) if rows else np.zeros((0, 0))
 
     def estimate(self, shares: Mapping[str, float]) -> Estimate | None:
         """A contrast of variants, of the seeds that all of them ended; None of fewer than two."""
@@ -64,6 +64,16 @@ class Scores:
             return None
         values = {name: self.values[name][[self.seeds[name].index(number) for number in common]] for name in shares}
         return estimate(contrast(values, shares), self.items, seed_of(self.metric, *sorted(shares)))
+
+
+def _slim(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What statistics need of a record."""
+    return {name: record[name] for name in ("item", "speaker", "labels", "values")}
+
+
+def _common(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Items that every model has a value of, in their order: some layouts leave out some (too short to stream)."""
+    return [item for item in (found[0] if found else ()) if all(item in of_one for of_one in found)]
 
 
 def _items(records: Sequence[Mapping[str, Any]], metric: str, value_name: str, units: str) -> Items:
@@ -109,6 +119,7 @@ def _of_variant(jobs: Sequence[Job], out: Path, errors: Mapping[str, str]) -> di
         "jobs": [job.key for job in jobs], "ended": len(ended),
         "failed": {job.key: errors[job.key] for job in jobs if job.key in errors},
         "train_items": sorted({result["train_items"] for result in ended}),
+        "unused": sorted({result["unused"] for result in ended}),
         "seconds": round(sum(sum(result["seconds"].values()) for result in ended), 1),
     }  # fmt: skip
 
@@ -127,7 +138,7 @@ def _of_metric(ablation: Ablation, scores: Scores, metric: str) -> dict[str, Any
         "lower_is_better": lower_is_better(metric), "items": len(scores.items.weights) if told else 0,
         "variants": {name: _numbers(value) if value else _too_few() for name, value in means.items()},
         "differences": {
-            name: {**_numbers(value), "p_corrected": corrected[name], "detectable": value.detectable(),
+            name: {**_numbers(value), "p_corrected": corrected[name], "detectable": value.detectable(ALPHA / len(told)),
                    **verdict(metric, value, corrected[name], len(told))} if value else _too_few()
             for name, value in found.items()
         },
@@ -142,7 +153,7 @@ def _baselines(metric: str, where: str, jobs: Sequence[Job], out: Path) -> dict[
         baselines_of(
             name,
             read_lines(job.folder(out) / f"items-{where}.jsonl"),
-            {"silence": read_lines(job.folder(out) / f"silence-{where}.jsonl")},
+            {given: read_lines(job.folder(out) / f"{given}-{where}.jsonl") for given in ("silence", "transcript")},
         )
         for job in jobs
         if done(job, out) is not None

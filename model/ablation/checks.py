@@ -10,13 +10,13 @@ from pathlib import Path
 from manifests.errors import UserError
 from manifests.files import sha256
 from manifests.labels import CUES, NONE
-from manifests.yamlfile import load_yaml
 from model.ablation.design import Ablation
-from model.ablation.job import dataset_of
+from model.ablation.job import dataset_of, reply_task
 from model.checkpoint import read_about
-from model.datasets import Described
+from model.datasets import Described, corpus_name
 from model.recipe import DataRecipe, TrainManifest
 from model.setup import datasets_of
+from model.tasks import TASKS, Interleaved, Speech, Words
 
 
 @dataclass
@@ -40,17 +40,10 @@ class _Seen:
             seen.ids.add(about["id"])
             seen.speakers.add(about.get("speaker", ""))
             seen.scenarios.add(about.get("scenario", ""))
-        seen.named = {f"{_name(corpus)}:{speaker}" for speaker in seen.speakers} if corpus else set()
+        seen.named = {f"{corpus_name(corpus)}:{speaker}" for speaker in seen.speakers} if corpus else set()
         for names in (seen.recordings, seen.speakers, seen.scenarios):
             names -= {"", NONE}
         return seen
-
-
-def _name(corpus: Path) -> str:
-    """Of a corpus, as `echat ingest` wrote it; else that of its folder."""
-    about = corpus / "corpus.yaml"
-    document = load_yaml(about) if about.is_file() else {}
-    return str(document.get("name", corpus.name)) if isinstance(document, dict) else corpus.name
 
 
 def budget(train: TrainManifest) -> tuple[int, int, int]:
@@ -80,9 +73,10 @@ def check(ablation: Ablation, trainings: Mapping[str, TrainManifest]) -> None:
     """
     of_base = budget(trainings[ablation.baseline])
     held_out = {name: dataset_of(value) for name, value in ablation.evaluate.items()}
+    layouts = {name: reply_task(train) for name, train in trainings.items()}
     for metric in ablation.metrics:
         where, name = ablation.metric_place(metric)
-        _measurable(ablation, where, name, held_out[where])
+        _measurable(ablation, where, name, held_out[where], layouts)
     seen = {name: _Seen.of(data, ablation.evaluate[name].corpus) for name, data in held_out.items()}
     known: dict[str, _Seen] = {}
     for name, train in trainings.items():
@@ -105,21 +99,32 @@ def check(ablation: Ablation, trainings: Mapping[str, TrainManifest]) -> None:
                 _disjoint(name, where, known[source], held)
 
 
-_OF_REPLIES = (
-    "transcript.wer", "reply.nll", "reply.emotion", "reply.addresses_cue", "speech.nll", "speech.sane",
-    "think.well_formed", *(f"think.{family}" for family in CUES),
-)  # fmt: skip
 LEAST_SPEAKERS = 5
 
 
-def _measurable(ablation: Ablation, where: str, metric: str, data: Described) -> None:
-    """Refuse a metric that the items of a set do not give, or give too few of."""
+def _of_replies(layout: str) -> list[str]:
+    """The metrics of replies that a layout gives."""
+    pieces = TASKS[layout].assistant
+    thought = {piece.field for piece in pieces if isinstance(piece, Words)} & {"think_tag", "think_text"}
+    found = ["transcript.wer", "reply.nll", "reply.addresses_cue"]
+    found += ["reply.emotion"] if "think_tag" in thought else []
+    found += ["think.well_formed", *(f"think.{family}" for family in CUES)] if thought else []
+    return found + (["speech.nll", "speech.sane"] if any(isinstance(p, Speech | Interleaved) for p in pieces) else [])
+
+
+def _measurable(ablation: Ablation, where: str, metric: str, data: Described, layouts: Mapping[str, str]) -> None:
+    """Refuse a metric that the items of a set or the replies of a variant do not give, or give too few of."""
     held_out = ablation.evaluate[where]
     of_cues = [f"{family}.{kind}" for family in held_out.families for kind in ("uar", "accuracy", "nll")]
-    allowed = [*of_cues, *(_OF_REPLIES if held_out.replies else ())]
-    if metric not in allowed:
-        more = "" if held_out.replies else "; those of replies need replies: true"
-        raise UserError(f"metrics: evaluate.{where} gives no {metric}: use one of {', '.join(allowed)}{more}")
+    for variant, layout in layouts.items():
+        allowed = [*of_cues, *(_of_replies(layout) if held_out.replies else ())]
+        if metric not in allowed:
+            more = (
+                f"; variants.{variant} replies as {layout}"
+                if held_out.replies
+                else "; those of replies need replies: true"
+            )
+            raise UserError(f"metrics: evaluate.{where} gives no {metric}: use one of {', '.join(allowed)}{more}")
     abouts = [data.about(item) for item in range(len(data))]
     speakers = {about.get("speaker", "") for about in abouts}
     if ablation.units == "speaker" and len(speakers) < LEAST_SPEAKERS:
@@ -127,14 +132,16 @@ def _measurable(ablation: Ablation, where: str, metric: str, data: Described) ->
             f"units: evaluate.{where} has {len(speakers)} speakers, too few to tell what others would change; take"
             f" {LEAST_SPEAKERS} or more, or units: item"
         )
+    family = metric.rpartition(".")[0]
+    labels = Counter(about.get(family, NONE) for about in abouts)
+    if metric in of_cues and not set(labels) - {NONE}:
+        raise UserError(f"metrics: {metric}: nothing in evaluate.{where} has a label of {family}; judge on what has")
     if metric.endswith(".uar"):
-        family = metric.removesuffix(".uar")
-        labels = Counter(about.get(family, NONE) for about in abouts)
         rare = [f"{label} ({count})" for label, count in sorted(labels.items()) if label != NONE and count < 2]
-        if rare or not set(labels) - {NONE}:
+        if rare:
             raise UserError(
                 f"metrics: {metric} of evaluate.{where}: every label needs two items or more, and there are"
-                f" {', '.join(rare) or 'none'}; judge on more, or take {family}.nll"
+                f" {', '.join(rare)}; judge on more, or take {family}.nll"
             )
 
 
@@ -165,6 +172,8 @@ def _disjoint(name: str, where: str, train: _Seen, held: _Seen) -> None:
         # Shards call a corpus' speaker `CORPUS:NAME`.
         ours, theirs = (side.speakers if side.origin == "shards" else side.named for side in (train, held))
         sets.append(("speakers", ours, theirs))
+    else:
+        sets.append(("speakers", train.named, held.named))  # two folders may be parts of one corpus
     for kind, ours, theirs in sets:
         shared = sorted(ours & theirs)
         if shared:

@@ -17,8 +17,8 @@ from model.selection import SelectedDataset
 _MEANS = ("confidence", "margin", "score", "loss", "spread")
 
 
-def looks_of(checkpoints: Path, data: Described, families: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Agreement of each training row over the checkpoints of its training.
+def looks_of(checkpoints: Sequence[Path], data: Described, families: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Agreement of each training row over some checkpoints of its training.
 
     Yields:
         `{"item", "family", "label", "looks"}`, the means over the looks of the label's probability (`confidence`), its
@@ -30,11 +30,10 @@ def looks_of(checkpoints: Path, data: Described, families: Sequence[str]) -> Ite
     from model.evaluate.items import evaluate_items
     from model.setup import load_model
 
-    folders = sorted(path for path in checkpoints.glob("step-*") if path.is_dir())
     abouts = [data.about(item) for item in range(len(data))]
     looks: list[np.ndarray] = []
     odds: list[list[dict[str, float]]] = [[{} for _ in families] for _ in abouts]  # sums over the looks
-    for folder in folders:
+    for folder in checkpoints:
         model, text = load_model(folder)
         agreed = []
         for record, sums in zip(evaluate_items(model, text, data, families), odds, strict=True):
@@ -62,9 +61,9 @@ def looks_of(checkpoints: Path, data: Described, families: Sequence[str]) -> Ite
             }  # fmt: skip
             truth = planted.get(item, {}).get(family)
             yield {
-                "item": about["id"], "family": family, "label": about[family], "looks": len(folders),
+                "item": about["id"], "family": family, "label": about[family], "looks": len(checkpoints),
                 **{name: round(float(value), 6) for name, value in means.items()},
-                "odds": {name: round(value / len(folders), 6) for name, value in odds[item][number].items()},
+                "odds": {name: round(value / len(checkpoints), 6) for name, value in odds[item][number].items()},
                 **({"truth": truth} if truth else {}),
             }  # fmt: skip
 

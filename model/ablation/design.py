@@ -46,6 +46,10 @@ class EvalSet(Strict):
         unknown = [name for name in (*self.families, *self.require) if name not in CUES]
         if unknown:
             raise ValueError(f"{unknown[0]!r}: use one or more of {', '.join(CUES)}")
+        if self.corpus is not None and self.replies:
+            raise ValueError("replies: recordings of a corpus have none to compare with; judge them on shards")
+        if self.shards is not None and (self.speakers or self.require):
+            raise ValueError("speakers and require choose recordings of a corpus; shards have a split")
         return self
 
 

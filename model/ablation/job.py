@@ -1,7 +1,8 @@
 """One training of an ablation: train, judge, look at the training rows; its result appears whole or not at all.
 
 OUT/jobs/<key>/items-<set>.jsonl    a record for each item of an evaluation set
-OUT/jobs/<key>/silence-<set>.jsonl  the same model given silence in place of each recording
+OUT/jobs/<key>/silence-<set>.jsonl, transcript-<set>.jsonl    the same model given silence in place of each recording,
+                                    without and with the words
 OUT/jobs/<key>/map.jsonl            how well the training rows were agreed with, where that is asked for
 OUT/jobs/<key>/result.json          written last, with the sha256 of the others
 """
@@ -14,17 +15,20 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from manifests.errors import UserError
 from manifests.files import sha256, temporary, write_atomic, writing
 from manifests.ids import canonical_json, content_hash
 from model.ablation.design import EvalSet, MapConfig
+from model.checkpoint import step_name
 from model.contents import code_hash, fingerprint
 from model.datasets import CorpusDataset, Described, ShardDataset
+from model.evaluate.items import Given, answers_to, evaluate_items
 from model.metrics import METRICS
 from model.recipe import TrainManifest
 
-_LOOKS: tuple[tuple[Literal["audio", "silence"], str], ...] = (("audio", "items"), ("silence", "silence"))
+_GIVEN: dict[Given, str] = {"audio": "items", "silence": "silence", "transcript": "transcript"}
 RESULT, MAP, CHECKPOINTS = "result.json", "map.jsonl", "train"
 
 
@@ -82,6 +86,13 @@ def dataset_of(held_out: EvalSet) -> Described:
     if held_out.shards is not None:
         return ShardDataset(held_out.shards, held_out.split)
     assert held_out.corpus is not None, "checked by the manifest"
+    if held_out.speakers:
+        known = {speaker for _, speaker, *_ in CorpusDataset(held_out.corpus, texts=False).rows}
+        unknown = [speaker for speaker in held_out.speakers if speaker not in known]
+        if unknown:
+            raise UserError(
+                f"evaluate.*.speakers: {held_out.corpus} has no speaker {unknown[0]!r}: use {', '.join(sorted(known))}"
+            )
     return CorpusDataset(held_out.corpus, held_out.speakers or None, held_out.require)
 
 
@@ -104,7 +115,6 @@ def run_job(job: Job, out: Path) -> dict[str, Any]:
     """
     import torch
 
-    from model.evaluate.items import evaluate_items
     from model.trainer import train_here
 
     known = done(job, out)
@@ -122,23 +132,25 @@ def run_job(job: Job, out: Path) -> dict[str, Any]:
     for name, value in spec["sets"].items():
         held_out = EvalSet.model_validate(value)
         data = dataset_of(held_out)
-        for given, what in _LOOKS:
-            replies = held_out.replies and given == "audio"
+        task = reply_task(train)
+        for given, what in _GIVEN.items():
+            replies = held_out.replies and answers_to(given, task)
             names.append(f"{what}-{name}.jsonl")
             records = evaluate_items(
-                trainer.model, trainer.text, data, held_out.families, replies, task=_reply_task(train), given=given
+                trainer.model, trainer.text, data, held_out.families, replies, task=task, given=given
             )
             _write_lines(folder / names[-1], records)
     if spec["map"]:
         from model.ablation.datamap import looks_of
 
         names.append(MAP)
-        _write_lines(folder / MAP, looks_of(folder / CHECKPOINTS, trainer.train_data, spec["map"]["families"]))
-    lines = (json.loads(line) for line in (folder / CHECKPOINTS / METRICS).read_text().splitlines())
+        looks = [folder / CHECKPOINTS / step_name(total) for total in looked_at(train, spec["map"]["checkpoints"])]
+        _write_lines(folder / MAP, looks_of(looks, trainer.train_data, spec["map"]["families"]))
+    lines = [json.loads(line) for line in (folder / CHECKPOINTS / METRICS).read_text().splitlines()]
     result = {
         "key": job.key, "seed": train.seed, "steps": sum(stage.steps for stage in train.stages),
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
-        "train_items": len(trainer.train_data),
+        "train_items": len(trainer.train_data), "unused": lines[-1]["skipped"],
         "seconds": {"train": round(trained - started, 1), "judge": round(time.time() - trained, 1)},
         "cpu_seconds": {"train": round(busy, 1)},
         "curve": [[line["total"], line["loss"], line.get("validation_loss")] for line in lines],
@@ -153,19 +165,32 @@ def run_job(job: Job, out: Path) -> dict[str, Any]:
 _ANSWERS = ("think_tag", "think", "think_stream", "s2s", "s2s_stream")
 
 
-def _reply_task(train: TrainManifest) -> str:
+def reply_task(train: TrainManifest) -> str:
     """The layout in which a model answers: the most thoughtful one that its last stage taught it."""
     taught = train.stages[-1].tasks
     return next((task for task in _ANSWERS if taught.get(task)), "s2t")
 
 
 def _saving(train: TrainManifest, looks: Mapping[str, Any] | None) -> TrainManifest:
-    """With as many checkpoints as a data map looks at."""
+    """With the checkpoints that a data map looks at."""
     if not looks:
         return train
-    every = max(1, max(stage.steps for stage in train.stages) // looks["checkpoints"])
+    every = max(1, sum(stage.steps for stage in train.stages) // looks["checkpoints"])
     saving = train.checkpoint.model_copy(update={"every": every, "keep": 10**6})
     return train.model_copy(update={"checkpoint": saving})
+
+
+def looked_at(train: TrainManifest, looks: int) -> list[int]:
+    """Steps of the training behind which a data map looks at it, as evenly spread as its checkpoints allow.
+
+    Those that were saved because somebody interrupted it are none of them: the map does not tell of interruptions.
+    """
+    every, before, saved = train.checkpoint.every, 0, list[int]()
+    for stage in train.stages:
+        saved += [before + step for step in (*range(every, stage.steps, every), stage.steps)]
+        before += stage.steps
+    wanted = (before * (number + 1) / looks for number in range(looks))
+    return sorted({min(saved, key=lambda total, at=at: abs(total - at)) for at in wanted})
 
 
 def _write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
 
 import numpy as np
 
@@ -109,25 +111,57 @@ class Estimate:
 
     def detectable(self, alpha: float = ALPHA) -> float:
         """The least true effect that such an experiment finds with a power of 80 %."""
-        return (_t(1 - alpha / 2, self.degrees) + _t(POWER, self.degrees)) * self.error
+        return _noticed(self.degrees, alpha) * self.error
 
     def seeds_for(self, effect: float, alpha: float = ALPHA) -> int | None:
-        """Seeds that would find an effect on these items with a power of 80 %; None where seeds alone cannot."""
-        z = _t(1 - alpha / 2, 1e6) + _t(POWER, 1e6)
-        left = (abs(effect) / z) ** 2 - self.item_variance
-        if left <= 0:
+        """Seeds that would find an effect on these items with a power of 80 %; None where 1,000 do not."""
+        if math.sqrt(self.item_variance) * _noticed(_MOST_SEEDS, alpha) > abs(effect):
             return None
-        return max(self.seeds, math.ceil(self.seed_variance / left) + 1)
+
+        def found(seeds: int) -> bool:
+            error = math.sqrt(self.seed_variance / seeds + self.item_variance)
+            return _noticed(seeds - 1, alpha) * error <= abs(effect)
+
+        return next(filter(found, range(self.seeds, _MOST_SEEDS + 1)), None)
 
     def scale_for(self, effect: float, alpha: float = ALPHA) -> float:
-        """How many times the seeds and the items, both, would find an effect with a power of 80 %."""
-        return (self.detectable(alpha) / abs(effect)) ** 2 if effect else math.inf
+        """How many times the seeds and the items, both, would find an effect with a power of 80 %; at least 1."""
+        if not effect:
+            return math.inf
+        scale = 1.0
+        while _noticed(scale * self.seeds - 1, alpha) * self.error > abs(effect) * math.sqrt(scale):
+            scale *= 1.05
+        return scale
+
+
+_MOST_SEEDS = 1000
 
 
 def _t(share: float, degrees: float) -> float:
     from scipy.stats import t
 
     return float(t.ppf(share, degrees))
+
+
+@lru_cache(maxsize=4096)
+def _noticed(degrees: float, alpha: float) -> float:
+    """The true effect, in standard errors, that Student's two-sided test calls found with a power of 80 %.
+
+    The error is estimated, so the test's statistic is noncentral: with two degrees of freedom the sum of two quantiles
+    of t, which is often used, finds its effect in 70 to 75 of 100 experiments.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import nct
+
+    bound = _t(1 - alpha / 2, degrees)
+
+    def lacking(effect: float) -> float:
+        return float(nct.sf(bound, degrees, effect)) - POWER  # the other side's share is below any rounding
+
+    high = bound
+    while lacking(high) < 0:
+        high *= 2
+    return cast(float, brentq(lacking, 0, high, xtol=1e-4))
 
 
 def estimate(values: np.ndarray, items: Items, seed: int) -> Estimate:

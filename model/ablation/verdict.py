@@ -9,8 +9,9 @@ from typing import Any
 from model.ablation.stats import ALPHA, Estimate
 
 HELPS, HURTS, NOTHING = "helps", "hurts", "no evidence"
-BESIDE = ("majority", "shuffled", "silence")
-"""Baselines beside every mean: the commonest label, the answers against shuffled labels, silence for audio."""
+BESIDE = ("majority", "shuffled", "silence", "transcript")
+"""Baselines beside every mean: the commonest label, the answers against shuffled labels, silence for audio, and that
+silence with the words given."""
 _LOWER_IS_BETTER = (".nll", ".wer")
 _ENOUGH = 20.0  # times the data: beyond it nobody would go on
 
@@ -30,6 +31,9 @@ def verdict(metric: str, found: Estimate, corrected: float, comparisons: int) ->
         `word` (helps, hurts, no evidence) and `sentence`.
     """
     alpha = ALPHA / comparisons
+    if not found.error and not found.value:
+        why = "every model scored the same on every item, so no effect of any size could have been seen"
+        return {"word": NOTHING, "sentence": f"{NOTHING}: {metric} +0.000; {why}"}
     low, high = found.interval()
     size = f"{found.value:+.3f} [{low:+.3f}, {high:+.3f}]"
     if corrected < ALPHA:

@@ -23,6 +23,7 @@ from model.echat import EChat
 from model.evaluate.replies import ReplyScorer
 from model.features import N_FFT, log_mel
 from model.sample import Sample
+from model.tasks import TASKS, Words
 from model.text import TextTokenizer
 
 Record = dict[str, Any]
@@ -30,6 +31,16 @@ Record = dict[str, Any]
 Given = Literal["audio", "silence", "transcript"]
 """What the model gets of a query: its audio; silence of the same length; that silence and, where it can be given, its
 transcript."""
+
+
+def answers_to(given: Given, task: str) -> bool:
+    """Whether replies of a layout are made to what is given: to the audio, and to one baseline beside it.
+
+    That is the words, where the thought can begin with them (`think_tag`); no other layout can be told them, so there
+    it is silence, and is called so.
+    """
+    told = any(isinstance(piece, Words) and piece.field == "think_tag" for piece in TASKS[task].assistant)
+    return given == "audio" or given == ("transcript" if told else "silence")
 
 
 def evaluate_items(

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import UserError
-from model.datasets import CorpusDataset, ShardDataset
+from manifests.files import sha256
+from manifests.labels import NONE
+from model.checkpoint import read_about
+from model.datasets import CorpusDataset, ShardDataset, corpus_name
 
 
 @dataclass(frozen=True)
@@ -45,39 +48,66 @@ class Overlap:
         )
 
 
-def overlap_of_shards(about: Mapping[str, Any], dataset: ShardDataset) -> Overlap:
-    """Compare a checkpoint's training data (`model.checkpoint.read_about`) with shards."""
-    if about["recipe"].get("model", {}).get("checkpoint"):
-        return Overlap(False, "it was started from another model's weights")
-    trained = about["recipe"]["data"]
-    if not trained.get("shards"):
-        return Overlap(False, "it was trained on a corpus, not on shards")
-    try:
-        before = ShardDataset(Path(trained["shards"]), trained["split"])
-    except UserError as error:
-        return Overlap(False, str(error))
-    speakers, scenarios = (set(names) for names in zip(*_origins(before), strict=True))
-    mine, said = (set(names) for names in zip(*_origins(dataset), strict=True))
-    return Overlap(True, "", tuple(sorted(speakers & mine)), tuple(sorted(scenarios & said)))
+def overlap_of(about: Mapping[str, Any], dataset: ShardDataset | CorpusDataset) -> Overlap:
+    """Compare what a checkpoint was trained on with what it is to be evaluated on.
+
+    That is its own data, and that of the checkpoints that it was started from as far as their folders are here.
+    Speakers of a corpus are those of shards by the name that shards give them, `CORPUS:NAME`.
+
+    Args:
+        about: Of the checkpoint (`model.checkpoint.read_about`).
+    """
+    speakers, scenarios, unknown = set[str](), set[str](), list[str]()
+    mine = _names(dataset)
+    for recipe in (about["recipe"], *_ancestors(about["recipe"], unknown)):
+        try:
+            theirs = _names(_opened(recipe["data"]))
+        except UserError as error:
+            unknown.append(str(error))
+            continue
+        for found, ours, others in zip((speakers, scenarios), mine, theirs, strict=True):
+            found |= ours & others
+    if unknown and not (speakers or scenarios):
+        return Overlap(False, "; ".join(unknown))
+    return Overlap(True, "", tuple(sorted(speakers)), tuple(sorted(scenarios)))
 
 
-def _origins(dataset: ShardDataset) -> Iterator[tuple[str, str]]:
-    """Speaker and scenario of every turn."""
-    for item in range(len(dataset)):
-        about = dataset.about(item)
-        yield about["speaker"], about["scenario"]
+_MOST_ANCESTORS = 16
 
 
-def overlap_of_corpus(about: Mapping[str, Any], dataset: CorpusDataset) -> Overlap:
-    """Compare a checkpoint's training data with a corpus."""
-    if about["recipe"].get("model", {}).get("checkpoint"):
-        return Overlap(False, "it was started from another model's weights")
-    trained = about["recipe"]["data"]
-    if not trained.get("corpus"):
-        return Overlap(False, "it was trained on shards, not on a corpus")
+def _ancestors(recipe: Mapping[str, Any], unknown: list[str]) -> Iterator[Mapping[str, Any]]:
+    """The trainings that a model was started from; what cannot be told of them is added to `unknown`."""
+    for _ in range(_MOST_ANCESTORS):
+        checkpoint = recipe.get("model", {}).get("checkpoint")
+        if not checkpoint:
+            return
+        try:
+            recipe = read_about(Path(checkpoint))["recipe"]
+        except UserError as error:
+            unknown.append(f"it was started from another model: {error}")
+            return
+        yield recipe
+    unknown.append(f"it comes of more than {_MOST_ANCESTORS} models")
+
+
+def _opened(trained: Mapping[str, Any]) -> ShardDataset | CorpusDataset:
+    """The data of a training, without the speakers that it held out."""
+    if trained.get("shards"):
+        return ShardDataset(Path(trained["shards"]), trained["split"])
     folder = Path(trained["corpus"])
-    if folder.resolve() != dataset.folder.resolve():
-        return Overlap(False, f"it was trained on another corpus, {folder}")
-    everybody = {speaker for _, speaker, *_ in CorpusDataset(folder).rows}
-    before = everybody - set(trained["hold_out"])
-    return Overlap(True, "", tuple(sorted(before & {speaker for _, speaker, *_ in dataset.rows})))
+    everybody = {speaker for _, speaker, *_ in CorpusDataset(folder, texts=False).rows}
+    return CorpusDataset(folder, sorted(everybody - set(trained.get("hold_out", ()))), texts=False)
+
+
+def _names(dataset: ShardDataset | CorpusDataset) -> tuple[set[str], set[str]]:
+    """Speakers, as shards call them, and scenarios (of recordings, the recording) of every turn."""
+    if isinstance(dataset, CorpusDataset):
+        name, table = corpus_name(dataset.folder), dataset.folder / "labels.csv"
+        try:
+            recordings = {f"recording:{sha256(dataset.folder / file)[:16]}" for file, *_ in dataset.rows}
+        except OSError as error:
+            raise UserError(f"{table}: {error.filename} cannot be read ({error.strerror})") from error
+        return {f"{name}:{speaker}" for _, speaker, *_ in dataset.rows if speaker}, recordings
+    abouts = [dataset.about(item) for item in range(len(dataset))]
+    speakers, scenarios = ({about[key] for about in abouts} - {"", NONE} for key in ("speaker", "scenario"))
+    return speakers, scenarios

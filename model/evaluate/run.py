@@ -27,8 +27,8 @@ from model.checkpoint import WEIGHTS, read_about
 from model.contents import code_hash, fingerprint
 from model.datasets import CorpusDataset, Dataset, Lengths, ShardDataset
 from model.echat import EChat
-from model.evaluate.items import Given, Record, evaluate_items
-from model.evaluate.overlap import Overlap, overlap_of_corpus, overlap_of_shards
+from model.evaluate.items import Given, Record, answers_to, evaluate_items
+from model.evaluate.overlap import Overlap, overlap_of
 from model.evaluate.summary import summarise
 from model.sample import Sample
 from model.setup import load_model
@@ -96,8 +96,7 @@ class Data:
 
     def overlap(self, about: Mapping[str, Any]) -> Overlap:
         """What a checkpoint was trained on and this have in common; a limit does not count."""
-        whole = self._whole()
-        return overlap_of_corpus(about, whole) if isinstance(whole, CorpusDataset) else overlap_of_shards(about, whole)
+        return overlap_of(about, self._whole())
 
     def _whole(self) -> ShardDataset | CorpusDataset:
         if self.corpus is None:
@@ -186,7 +185,7 @@ def evaluate(
         path = out / record_file(given)
         if path.is_file():
             continue
-        spoken = generate and given != "silence"  # a reply to nothing tells nothing beside one to the words alone
+        spoken = generate and answers_to(given, task)
         records = evaluate_items(model, tokenizer, dataset, families, spoken, batch, task, given)
         write_records(path, counted(_finite(records), given, len(dataset), progress))
     return head
@@ -209,7 +208,7 @@ def _begin(out: Path, head: dict[str, Any]) -> None:
     """Make the folder; take away what another evaluation left in it."""
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    ours = [SUMMARY, *map(record_file, ("audio", *BASELINES))]
+    ours = [SUMMARY, *map(record_file, ("audio", *BASELINES)), *(path.name for path in out.glob("judge-*.jsonl"))]
     try:
         before = json.loads((out / EVALUATION).read_bytes())
     except (OSError, ValueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -98,8 +98,10 @@ def summarise(records: Iterable[Record], baselines: Mapping[str, Iterable[Record
 
     Returns:
         A document a group: `{"group", "items", "metrics": {name: {"value", "low", "high", "items", "weight",
-        "baselines": {name: value}, "gain": {name: [value, low, high]}}}, "confusion": {family: {truth: {said: n}}}}`.
-        `gain` is the difference to a baseline on the same items, with its paired interval.
+        "baselines": {name: value}, "gain": {name: [value, low, high]}, "unpaired": {name: n}}},
+        "confusion": {family: {truth: {said: n}}}}`. `gain` is the difference to a baseline on the same items, with its
+        paired interval; `unpaired` counts the items that have no value in a baseline, where there are some: value and
+        gain of that baseline are of the others alone.
     """
     table = Table.of(records)
     others = {name: Table.of(of_one) for name, of_one in baselines.items()}
@@ -191,37 +193,50 @@ class Measured:
         once = np.ones(len(self.rows))
         value = float(self.value(self.values, once))
         low, high = interval(lambda counts: self.value(self.values, counts), len(self.rows))
-        paired, gains = self.paired(others, table), {}
+        paired, gains, unpaired = self.paired(others, table), {}, {}
         baselines = {name: _short(number) for name, number in self.baselines(paired).items()}
         for name, values in paired.items():
-            gain = self.values - values
-            bounds = interval(lambda counts, gain=gain: self.value(gain, counts), len(self.rows))
-            gains[name] = [_short(item) for item in (float(self.value(gain, once)), *bounds)]
+            both, there = self._where(~np.isnan(values))
+            gain = both.values - values[there]
+            bounds = interval(lambda counts, both=both, gain=gain: both.value(gain, counts), len(both.rows))
+            gains[name] = [_short(item) for item in (float(both.value(gain, np.ones(len(gain)))), *bounds)]
+            if not there.all():
+                unpaired[name] = int((~there).sum())
         return {
             "value": _short(value), "low": _short(low), "high": _short(high), "items": len(self.rows),
             "weight": _short(float(self.weights.sum())), "classes": int(self.classes.max()) + 1 if len(self.classes)
-            else 0, "baselines": baselines, "gain": gains,
+            else 0, "baselines": baselines, "gain": gains, **({"unpaired": unpaired} if unpaired else {}),
         }  # fmt: skip
+
+    def _where(self, there: np.ndarray) -> tuple[Measured, np.ndarray]:
+        """The metric of some items alone, bool (items,); and which those are."""
+        classes = self.classes[there] if len(self.classes) else self.classes
+        of_items = {name: getattr(self, name)[there] for name in ("rows", "values", "weights")}
+        labels = {name: getattr(self, name)[there] if len(self.truth) else self.truth for name in ("truth", "said")}
+        return replace(self, **of_items, **labels, classes=classes), there
 
     def baselines(self, paired: Mapping[str, np.ndarray]) -> dict[str, float]:
         """The metric by chance (`majority`, `shuffled`) where it compares labels, and of other values (items,)."""
-        once = np.ones(len(self.rows))
-        return self._chance() | {name: float(self.value(values, once)) for name, values in paired.items()}
+        found = self._chance()
+        for name, values in paired.items():
+            both, there = self._where(~np.isnan(values))
+            found[name] = float(both.value(values[there], np.ones(len(both.rows))))
+        return found
 
     def paired(self, others: Mapping[str, Table], table: Table) -> dict[str, np.ndarray]:
-        """The values of the same items in other records, where all of them have one."""
+        """The values of the same items in other records, NaN where one has none there."""
         found = {name: self._paired(other, table) for name, other in others.items()}
         return {name: values for name, values in found.items() if values is not None}
 
     def _paired(self, other: Table, table: Table) -> np.ndarray | None:
-        """The values of the same items in other records; None if any has none."""
+        """The values of the same items in other records; None if none has one."""
         column = other.columns.get(self.column)
         if column is None:
             return None
         names = {place: name for name, place in table.places.items()}
         found = dict(zip(column.rows, column.values, strict=True))
-        values = [found.get(other.places.get(names[row], -1)) for row in self.rows.tolist()]
-        return None if any(value is None for value in values) else np.array(values, float)
+        values = np.array([found.get(other.places.get(names[row], -1), np.nan) for row in self.rows.tolist()])
+        return None if np.isnan(values).all() else values
 
     def _chance(self) -> dict[str, float]:
         """What saying the commonest label gives, and what these answers give when the labels are shuffled."""

@@ -161,15 +161,19 @@ def read_answer(form: type[T], text: str, finish: str) -> T:
     Raises:
         BadAnswerError: It is no object of the form; the message says why in a sentence that a model can mend it by.
     """
-    problem = ""
+    problem, found = "", list[T]()
     meant = None if "{" in text else form.of_words(text.rpartition("</think>")[2], finish)
     for document in [meant] if meant else _objects(text, finish):
         try:
-            return form.model_validate(document)
+            found.append(form.model_validate(document))
         except ValidationError as error:
             problems = [f"{dotted(item['loc']) or 'the object'} {_reason(item)}" for item in error.errors()]
             problem = problem or "; ".join(problems)[:400]
-    raise BadAnswerError(problem)
+    if not found:
+        raise BadAnswerError(problem)
+    if len({answer.score for answer in found if isinstance(answer, ScoreForm)}) > 1:
+        raise BadAnswerError("the answer holds several scores; give one")  # the judged text may be one of them, quoted
+    return found[0]
 
 
 def _reason(item: Any) -> str:

@@ -162,6 +162,11 @@ def test_a_failing_training_leaves_the_others(place: Path, found: dict[str, Any]
         ({"metrics": ["reply.nll"]}, "those of replies need replies: true"),
         ({"units": "speaker"}, "has 2 speakers, too few"),
         ({"variants": {"clean": {}, "few": {"data": {"share": 0.05}}}}, "items to train on, and a batch takes 12"),
+        ({"evaluate": {"held": {"corpus": "corpus", "speakers": ["e", "typo"]}}}, "has no speaker 'typo': use a, b"),
+        ({"evaluate": {"held": {"corpus": "corpus", "speakers": ["e"], "replies": True}}}, "recordings .* have none"),
+        ({"evaluate": {"held": {"shards": "corpus", "speakers": ["e"]}}}, "shards have a split"),
+        ({"evaluate": {"held": {"corpus": "corpus", "speakers": ["e"], "families": ["event"]}},
+          "metrics": ["event.nll"]}, "nothing in evaluate.held has a label of event"),
     ],
 )  # fmt: skip
 def test_a_wrong_design_is_refused_with_the_reason(place: Path, changes: dict[str, Any], said: str) -> None:
@@ -171,6 +176,34 @@ def test_a_wrong_design_is_refused_with_the_reason(place: Path, changes: dict[st
     assert result.exit_code == 2, result.output
     assert re.search(said, result.output), result.output
     assert not (place / "wrong" / "jobs").exists()
+
+
+def test_two_folders_of_one_corpus_share_their_speakers(place: Path) -> None:
+    tones(place / "more" / "corpus", "xa", each=11)  # who is `a` here is another voice: no recording is there twice
+    values = manifest(trends={}, map=None, evaluate={"held": {"corpus": "more/corpus", "families": ["emotion"]}})
+    (place / "wrong.yaml").write_text(yaml.safe_dump(values))
+    result = ablate(place / "wrong.yaml", "--out", place / "wrong")
+    assert result.exit_code == 2 and "1 speakers are in its training and in evaluate.held (corpus:a)" in result.output
+
+
+def test_a_map_does_not_tell_of_interruptions(place: Path) -> None:
+    values = manifest(seeds=2, trends={}, metrics=["emotion.nll"], map={"variant": "clean", "checkpoints": 3})
+    values["variants"] = {"clean": {}, "again": {"copy": 1}}
+    values["train"]["stages"][0]["steps"] = 30
+    (place / "map.yaml").write_text(yaml.safe_dump(values))
+    whole = ablate(place / "map.yaml", "--out", place / "whole", "--quiet", "--json")
+    assert whole.exit_code == 0, whole.output
+    command = [str(ECHAT), "ablate", "map.yaml", "--out", "stopped", "--quiet"]
+    process = subprocess.Popen(command, cwd=place, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    deadline = time.monotonic() + 240
+    while not list((place / "stopped" / "jobs").glob("*/train/metrics.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=240) == 130
+    assert len(list((place / "stopped" / "jobs").glob("*/train/step-*"))) % 3, "it saved where it was"
+    again = ablate(place / "map.yaml", "--out", place / "stopped", "--quiet", "--json")
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["map"] == json.loads(whole.stdout)["map"]
 
 
 def test_tokens_in_place_of_items_are_no_equal_budget(place: Path) -> None:

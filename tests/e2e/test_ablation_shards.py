@@ -93,6 +93,21 @@ def test_every_kind_of_variant_trains_on_what_it_says(run: Path, tmp_path: Path)
     assert all(variant["ended"] == 2 for variant in variants.values())
 
 
+@pytest.mark.parametrize(
+    ("metric", "variant"), [("think.emotion", "off"), ("reply.emotion", "natural"), ("speech.sane", "mute")]
+)
+def test_a_metric_that_a_variant_cannot_give_is_refused(run: Path, tmp_path: Path, metric: str, variant: str) -> None:
+    values = manifest(run, metrics=[metric])
+    values["evaluate"]["test"]["replies"] = True
+    mute = [{**values["train"]["stages"][0], "tasks": {"s2t": 1}}]
+    values["variants"] = {"tag": {}, variant: {"stages": mute} if variant == "mute" else {"think": variant}}
+    file = tmp_path / "odd.yaml"
+    file.write_text(yaml.safe_dump(values))
+    result = CliRunner().invoke(app, ["ablate", str(file), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert f"gives no {metric}" in result.output and f"variants.{variant} replies as" in result.output
+
+
 def test_training_rows_are_no_evaluation(run: Path, tmp_path: Path) -> None:
     shards = str(run / "shards" / "current")
     file = tmp_path / "leak.yaml"

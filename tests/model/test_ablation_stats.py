@@ -57,6 +57,35 @@ def test_what_is_detectable_is_detected() -> None:
     assert np.mean([found.p < 0.05 for found in large]) > 0.8
 
 
+@pytest.mark.parametrize(("seeds", "comparisons"), [(2, 1), (3, 2), (3, 4), (5, 4)])
+def test_the_least_detectable_effect_is_found_in_eighty_of_a_hundred(seeds: int, comparisons: int) -> None:
+    rng, alpha, degrees = np.random.default_rng(3), stats.ALPHA / comparisons, seeds - 1
+    effect = stats.Estimate(0.0, 1.0, degrees, 1.0, 0.0, seeds).detectable(alpha)
+    errors = np.sqrt(rng.chisquare(degrees, 4000) / degrees)
+    values = rng.normal(effect, 1.0, 4000)
+    found = [stats.Estimate(*one, degrees, 1.0, 0.0, seeds).p < alpha for one in zip(values, errors, strict=True)]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+
+
+def test_more_seeds_would_find_what_they_promise() -> None:
+    found = stats.Estimate(0.1, 0.08, 2, 3 * 0.08**2, 1e-5, 3)
+    seeds = found.seeds_for(0.1)
+    assert seeds is not None and seeds > 3
+
+    def with_seeds(number: int) -> stats.Estimate:
+        return stats.Estimate(0.1, (3 * 0.08**2 / number + 1e-5) ** 0.5, number - 1, 3 * 0.08**2, 1e-5, number)
+
+    assert with_seeds(seeds).detectable() <= 0.1 < with_seeds(seeds - 1).detectable()
+    assert stats.Estimate(0.1, 0.3, 2, 0.0, 0.09, 3).seeds_for(0.1) is None, "seeds do not make up for items"
+
+
+def test_where_all_models_are_alike_no_power_is_claimed() -> None:
+    found = estimate(np.zeros((3, 50)), Items(np.ones(50), np.zeros(50, int), np.arange(50)), 1)
+    told = verdict("reply.addresses_cue", found, 1.0, 2)
+    assert told["word"] == NOTHING and "would have been found" not in told["sentence"]
+    assert "the same on every item" in told["sentence"]
+
+
 def test_few_evaluation_items_widen_the_interval() -> None:
     few, many = trials(-0.5, 40, 40), trials(-0.5, 40, 400)
     assert np.mean([one.error for one in few]) > 1.4 * np.mean([one.error for one in many])

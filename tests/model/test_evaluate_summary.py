@@ -79,6 +79,17 @@ def test_weights_count_and_gains_are_paired() -> None:
     assert wer["gain"]["silence"] == [-0.5, -0.5, -0.5], "the same difference on every item has no width"
 
 
+def test_a_baseline_that_lacks_an_item_is_compared_on_the_others() -> None:
+    mine = [record(n, "sad", "sad", **{"judge.style": [25.0 * n, 1.0]}) for n in range(4)]
+    other = [record(n, "sad", "sad", **({"judge.style": [0.0, 1.0]} if n != 3 else {})) for n in range(4)]
+    (whole,) = summarise(mine, {"transcript": other})
+    style = whole["metrics"]["judge.style"]
+    assert style["value"] == 37.5
+    assert style["gain"]["transcript"][0] == 25.0 and style["baselines"]["transcript"] == 0.0
+    assert style["unpaired"] == {"transcript": 1}
+    assert "unpaired" not in whole["metrics"]["emotion.correct"]
+
+
 def test_groups_are_by_source_and_task_and_tell_something() -> None:
     records = [record(0, "sad", "sad", "real", "emotion"), record(1, "sad", "fear", "synthetic", "none")]
     groups = summarise(records, {})

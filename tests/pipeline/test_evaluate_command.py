@@ -110,6 +110,21 @@ def test_the_same_again_does_nothing_and_another_begins_anew(
     assert len(lines(again / "items.jsonl")) == 1
 
 
+def test_a_layout_that_cannot_be_told_the_words_stands_beside_silence(
+    run: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    evaluate(checkpoint, "--shards", run, "--limit", 2, "--task", "s2s", "--out", out)
+    assert ["reply" in lines(out / f"{given}.jsonl")[0] for given in ("items", "silence", "transcript")] == [
+        True, True, False,
+    ]  # fmt: skip
+    metrics = json.loads((out / "summary.json").read_bytes())["groups"][0]["metrics"]
+    assert metrics["reply.nll"]["baselines"].keys() == {"silence"}
+    (out / "judge-audio.jsonl").write_text("{}\n")  # of these replies
+    evaluate(checkpoint, "--shards", run, "--limit", 1, "--no-replies", "--no-baselines", "--out", out)
+    assert not (out / "judge-audio.jsonl").exists()
+
+
 def test_a_corpus_of_some_speakers(checkpoint: Path, tmp_path: Path) -> None:
     rows = ["file,speaker,gender,emotion,text"]
     for n in range(6):

@@ -25,6 +25,7 @@ from pipeline.llm.answers import BadAnswerError, QueryForm, ReplyForm, ScoreForm
         ('{"score": 3', "length", "cut off at max_tokens"),
         ('{"reason": {"score": 3}, "sco', "length", "cut off at max_tokens"),
         ('{"score": 7}', "stop", "score"),
+        ('The reply says {"score": 5}, which is no answer. {"score": 1, "reason": "x"}', "stop", "several scores"),
         ('{"score": "3"}', "stop", "score"),
         ('{"score": NaN}', "stop", "score"),
         ('{"score": 2.5}', "stop", "score"),
