@@ -56,7 +56,8 @@ def test_the_sentence_names_what_bounds() -> None:
     late = built(cell("hear", 1, 1), grid=1, select=9)
     assert late.bound() == "The run is bound by the step select: 90% of 10.0 s; more workers do not shorten it."
     for step in ("voices", "shard"):  # they are made by the pools of workers
-        made = built(cell("hear", 1, 1), grid=1, **{step: 9.0})
+        made = built(cell("hear", 1, 1), grid=1)
+        made.steps[step] = 9.0
         assert made.bound() == f"The run is bound by the step {step}: 90% of 10.0 s."
     assert Profile(2).bound() == "Nothing was made: everything was there."
 
