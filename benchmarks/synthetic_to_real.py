@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -90,6 +91,14 @@ def one(options: argparse.Namespace, seed: int, family: str) -> dict[str, Any]:
     return {"seed": seed, "family": family, "measured": measured, "confusion": everything["confusion"]}
 
 
+def over_seeds(values: list[float]) -> list[float]:
+    """Student's 95 % interval of the mean: what other seeds would change; other speakers are not in it."""
+    from scipy.stats import t
+
+    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return [round(sum(values) / len(values) + side * half, 4) for side in (-1, 1)]
+
+
 def shown(name: str, measured: dict[str, Any]) -> str:
     """A metric beside its baselines."""
     beside = ", ".join(f"{baseline} {value:.3f}" for baseline, value in measured["baselines"].items())
@@ -127,15 +136,17 @@ def main() -> int:
         "emotion above chance": min(value["low"] for value in of["emotion"]) > CHANCE,
         "emotion above the transcript": min(value["gain"]["transcript"][1] for value in of["emotion"]) > 0,
     }
-    print(f"mean: gender {mean['gender']:.3f} (claim {GENDER}), emotion UAR {mean['emotion']:.3f}")
+    between = {family: over_seeds([value["value"] for value in values]) for family, values in of.items()}
+    print(f"mean: gender {mean['gender']:.3f} {between['gender']} (claim {GENDER}), emotion UAR {mean['emotion']:.3f}"
+          f" {between['emotion']}")  # fmt: skip
     for claim, held in met.items():
         print(f"{'met' if held else 'NOT met'}: {claim}")
-    statistics = json.loads((options.out / "run" / "select" / "current" / "statistics.json").read_text("utf-8"))
+    selected = json.loads((options.out / "run" / "select" / "current" / "statistics.json").read_text("utf-8"))
     document = {
         "claims": {"gender": GENDER, "emotion": "each seed's interval above 1/6 and above the transcript's"},
-        "met": met, "mean": {name: round(value, 4) for name, value in mean.items()}, "steps": options.steps,
-        "augment": AUGMENT, "dialogues": statistics["task"], "minutes": round((time.time() - started) / 60, 1),
-        "load_before": load, "cpus": os.cpu_count(), "trainings": done,
+        "met": met, "mean": {name: round(value, 4) for name, value in mean.items()}, "mean_interval": between,
+        "steps": options.steps, "augment": AUGMENT, "dialogues": selected["task"],
+        "minutes": round((time.time() - started) / 60, 1), "load_before": load, "cpus": os.cpu_count(), "trainings": done,
     }  # fmt: skip
     RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return 0
