@@ -146,7 +146,8 @@ def main() -> int:
         "claims": {"gender": GENDER, "emotion": "each seed's interval above 1/6 and above the transcript's"},
         "met": met, "mean": {name: round(value, 4) for name, value in mean.items()}, "mean_interval": between,
         "steps": options.steps, "augment": AUGMENT, "dialogues": selected["task"],
-        "minutes": round((time.time() - started) / 60, 1), "load_before": load, "cpus": os.cpu_count(), "trainings": done,
+        "minutes": round((time.time() - started) / 60, 1), "load_before": load, "cpus": os.cpu_count(),
+        "trainings": done,
     }  # fmt: skip
     RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return 0
