@@ -104,6 +104,16 @@ class ShardDataset:
 
     def load(self, item: int, audio: bool = True) -> Sample:
         """See `Dataset.load`."""
+        try:
+            return self._sample(item, audio)
+        except (LookupError, TypeError, AttributeError, RecursionError) as error:
+            path = self.shards[self._members[self._items[item][0]][0]]
+            what = f"{type(error).__name__}: {error}"
+            raise ValueError(
+                f"{path}: a dialogue is not as it should be ({what}): run echat verify {self.folder}"
+            ) from error
+
+    def _sample(self, item: int, audio: bool) -> Sample:
         member, last = self._items[item]
         shard, _, first, *_ = self._members[member].tolist()
         document = json.loads(self.document(item))

@@ -70,6 +70,14 @@ def test_mutated_headers_of_tars_are_read_and_not_refused_for_their_sums() -> No
     assert (long[156:157], pax[156:157]) == (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE)
 
 
+@pytest.mark.parametrize("field", [b'"requested"', b'"think_tag"', b'"speaker"'])
+def test_a_dialogue_without_a_field_is_refused_by_every_reader(field: bytes) -> None:
+    """Found by fuzzing, once tars got past their checksums: the reader for training ended in a KeyError."""
+    (tar, *_) = SEEDS["shards"]()
+    assert field in tar
+    TARGETS["shards"](tar.replace(field, field[:-2] + b'!"'))
+
+
 def test_array_headers_that_are_no_python_are_refused() -> None:
     """Found by fuzzing: numpy reads them with Python's own tokenizer, which has errors of its own."""
     from manifests.sound import read_tokens
