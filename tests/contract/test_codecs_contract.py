@@ -33,6 +33,10 @@ def s3_v2(folder: Path) -> CodecConfig:
     return _s3(folder, 2)
 
 
+def s3_v3(folder: Path) -> CodecConfig:
+    return _s3(folder, 3)
+
+
 def _s3(folder: Path, version: int) -> CodecConfig:
     from tiny_cosyvoice import make_s3
 
@@ -61,7 +65,12 @@ class Case:
 
 @pytest.fixture(
     scope="module",
-    params=[tone, kmeans, pytest.param(s3_v1, marks=heavy), pytest.param(s3_v2, marks=heavy)],
+    params=[
+        tone,
+        kmeans,
+        pytest.param(s3_v1, marks=heavy),
+        *(pytest.param(make, marks=heavy) for make in (s3_v2, s3_v3)),
+    ],
     ids=lambda make: make.__name__,
 )
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:

@@ -114,12 +114,16 @@ def make_s3(path: Path, version: int = 2) -> Path:
     import torch
 
     import_torchaudio()
-    from s3tokenizer import model, model_v2  # pyright: ignore[reportMissingImports]
+    from s3tokenizer import model, model_v2, model_v3  # pyright: ignore[reportMissingImports]
 
     torch.manual_seed(version)
-    library, name = {1: (model, "S3Tokenizer"), 2: (model_v2, "S3TokenizerV2")}[version]
-    config = library.ModelConfig(n_audio_state=_WIDTH, n_audio_head=1, n_audio_layer=2)
-    made = getattr(library, name)(f"speech_tokenizer_v{version}_25hz", config)
+    shape, network = {
+        1: (model.ModelConfig, model.S3Tokenizer),
+        2: (model_v2.ModelConfig, model_v2.S3TokenizerV2),
+        3: (model_v3.ModelConfigV3, model_v3.S3TokenizerV3),
+    }[version]
+    config = shape(n_audio_state=_WIDTH, n_audio_head=1, n_audio_layer=2)
+    made = network(f"speech_tokenizer_v{version}_25hz", config)
     for parameter in made.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.2)
