@@ -133,11 +133,12 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    llm = "" if os.environ.get("ECHAT_TEST_LLM") else " a real language model behind a server (make test-llm),"
+    left = "" if os.environ.get("ECHAT_TEST_LLM") else " a real language model behind a server (make test-llm),"
     left_out = unexercised()
-    llm += f" {', '.join(left_out)} (make test-engines)," if left_out else ""
-    llm += "" if may_mount() else " full and read-only disks (mounting needs privileges),"
+    left += f" {', '.join(left_out)} (make test-engines)," if left_out else ""
+    left += "" if os.environ.get("ECHAT_EMODB") else " label noise in real speech (ECHAT_EMODB=FOLDER of EMO-DB),"
+    left += "" if may_mount() else " full and read-only disks (mounting needs privileges),"
     terminalreporter.write_line(
-        f"not exercised here:{llm} GPUs, Ray on several machines, Beam runners other than the in-process one,"
+        f"not exercised here:{left} GPUs, Ray on several machines, Beam runners other than the in-process one,"
         " weights from a model hub"
     )
