@@ -179,7 +179,7 @@ def test_a_wrong_design_is_refused_with_the_reason(place: Path, changes: dict[st
 
 
 def test_two_folders_of_one_corpus_share_their_speakers(place: Path) -> None:
-    tones(place / "more" / "corpus", "xa", each=11)  # who is `a` here is another voice: no recording is there twice
+    tones(place / "more" / "corpus", "xa", seconds=0.5)  # other recordings of somebody called a
     values = manifest(trends={}, map=None, evaluate={"held": {"corpus": "more/corpus", "families": ["emotion"]}})
     (place / "wrong.yaml").write_text(yaml.safe_dump(values))
     result = ablate(place / "wrong.yaml", "--out", place / "wrong")

@@ -60,12 +60,13 @@ def job(folder: Path, variant: str, seed: int) -> Job:
     answers = [record(item, LABELS[(item % 3 == 0) ^ (rng.random() < ERRORS[variant])]) for item in range(ITEMS)]
     files = {
         "items-held.jsonl": answers, "silence-held.jsonl": [record(item, "sad") for item in range(ITEMS)],
+        "transcript-held.jsonl": [record(item, "happy") for item in range(ITEMS)],
         **({"map.jsonl": list(looks(folder / "corpus"))} if variant == "noisy" else {}),
     }  # fmt: skip
     for name, rows in files.items():
         (place / name).write_bytes(b"".join(canonical_json(row) + b"\n" for row in rows))
     result = {
-        "key": key, "train_items": 40, "seconds": {"train": 1.0, "judge": 1.0},
+        "key": key, "train_items": 40, "unused": 0, "seconds": {"train": 1.0, "judge": 1.0},
         "curve": [[10, 2.0 + seed / 10, None], [20, 1.0, None], [30, 0.5, 0.8 + seed / 10]],
         "files": {name: sha256(place / name) for name in files},
     }  # fmt: skip
@@ -122,6 +123,7 @@ def test_every_mean_has_its_baselines(found: tuple[Path, dict[str, Any]], capsys
     assert uar["majority"] == uar["silence"] == 0.5
     assert accuracy["majority"] == pytest.approx(2 / 3)
     assert accuracy["silence"] == pytest.approx(1 / 3), "silence sounds sad"
+    assert accuracy["transcript"] == pytest.approx(2 / 3), "and the words happy"
     rng, hits = np.random.default_rng(0), []
     truth = np.array([LABELS[item % 3 == 0] for item in range(ITEMS)])
     for seed in range(SEEDS):
@@ -131,7 +133,7 @@ def test_every_mean_has_its_baselines(found: tuple[Path, dict[str, Any]], capsys
     assert accuracy["shuffled"] == pytest.approx(np.mean(hits), abs=0.01)
     show_found(json.loads((out / "ablation.json").read_bytes()))
     table = capsys.readouterr().out
-    assert all(name in table for name in ("majority", "shuffled", "silence"))
+    assert all(name in table for name in ("majority", "shuffled", "silence", "transcript"))
     assert f"{accuracy['shuffled']:.3f}" in table
 
 
