@@ -296,7 +296,7 @@ MANIFESTS = st.fixed_dictionaries(
         ),
         "executor": st.fixed_dictionaries({"kind": st.sampled_from(["inline", "ray"]), "ahead": st.integers(1, 99)}),
         "workers": st.lists(
-            st.fixed_dictionaries({"name": st.sampled_from("ab"), "gpus": st.floats(0, 8)}),
+            st.fixed_dictionaries({"name": st.sampled_from("ab"), "gpus": st.floats(0, 1) | st.integers(0, 8)}),
             min_size=1,
             max_size=2,
         ),
