@@ -77,6 +77,20 @@ def test_any_text_has_finite_scores(engines: Engines, role: str, name: str, text
 
 
 @RECOGNIZERS
+def test_mandarin_is_scored_by_its_characters(engines: Engines, role: str, name: str) -> None:
+    config, engine = engines.config(role, name), engines.open(role, name)
+    if "zh" not in config.languages:  # type: ignore[attr-defined]
+        with pytest.raises(UserError, match="'zh'"):
+            engine.transcribe(syllables(120, 17), SAMPLE_RATE, TEXTS["other script"], "zh")
+        return
+    heard = engine.transcribe(syllables(120, 17), SAMPLE_RATE, f"{TEXTS['other script']}。", "zh")
+    check(heard)
+    assert heard.reference.replace(" ", "") == TEXTS["other script"]
+    assert heard.cer > 0.6, "nobody said that"
+    assert repr(engine.transcribe(syllables(120, 17), SAMPLE_RATE, f"{TEXTS['other script']}。", "zh")) == repr(heard)
+
+
+@RECOGNIZERS
 def test_the_same_clip_gives_the_same_whatever_came_between(engines: Engines, role: str, name: str) -> None:
     engine = engines.open(role, name)
     first = spoken(2.0, 120)

@@ -15,7 +15,7 @@ from tiny_cosyvoice import make_bank, make_cosyvoice2
 
 from manifests.errors import UserError
 from synthesis.base import Utterance
-from synthesis.cosyvoice import CosyVoiceConfig
+from synthesis.cosyvoice import MAX_CHARACTERS, CosyVoiceConfig
 
 pytestmark = heavy
 VOICES = ("en-train-adult-female-1", "zh-train-adult-male-1")
@@ -115,6 +115,14 @@ def test_kept_voices_do_not_change_what_is_spoken(config: CosyVoiceConfig, speak
     speaker.speak(utterance(emotion="angry"))
     speaker.speak(utterance(voice=VOICES[1]))
     assert np.array_equal(config.open().speak(utterance()).samples, speaker.speak(utterance()).samples)
+
+
+def test_a_text_near_the_longest_is_spoken(speaker: Any) -> None:
+    text = "And so on. " * (MAX_CHARACTERS // 11)
+    speech = speaker.speak(utterance(text=text))
+    assert len(text) > 0.95 * MAX_CHARACTERS
+    assert np.isfinite(speech.samples).all()
+    assert len(speech.samples) > 10 * len(speaker.speak(utterance()).samples)
 
 
 def test_speed_shortens(config: CosyVoiceConfig, speaker: Any) -> None:

@@ -20,6 +20,7 @@ import yaml
 from manifests.torchaudio_cpu import import_torchaudio
 
 LETTERS = "ETAONIHSRDLUMWCFGYPBVK'XJQZ"
+CHARACTERS = "今天气很好你们我一二三四五"
 _EMOTION_TOKENS = (
     "生气/angry", "厌恶/disgusted", "恐惧/fearful", "开心/happy", "中立/neutral", "其他/other", "难过/sad",
     "吃惊/surprised", "<unk>",
@@ -37,12 +38,12 @@ def wav2vec2_config(**changes: Any) -> Any:
     return Wav2Vec2Config(**sizes, **changes)
 
 
-def aligner(folder: Path) -> str:
-    """A CTC model of English letters for forced alignment; its times mean nothing."""
+def aligner(folder: Path, letters: str = LETTERS) -> str:
+    """A CTC model of some letters for forced alignment; its times mean nothing."""
     from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC, Wav2Vec2Processor
 
     folder.mkdir(parents=True)
-    symbols = ["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS]
+    symbols = ["<pad>", "<s>", "</s>", "<unk>", "|", *letters]
     (folder / "vocab.json").write_text(json.dumps({symbol: place for place, symbol in enumerate(symbols)}))
     tokenizer = Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
     extractor = Wav2Vec2FeatureExtractor(feature_size=1, sampling_rate=16000, padding_value=0.0, do_normalize=True)
@@ -87,7 +88,8 @@ def whisper(folder: Path) -> dict[str, Any]:
     network.save_pretrained(source)
     converter = import_module("ctranslate2.converters").TransformersConverter
     converter(str(source), copy_files=["tokenizer.json"]).convert(str(out))
-    return {"model": str(out), "align": {"en": aligner(folder / "aligner")}, "beam": 1}
+    align = {"en": aligner(folder / "aligner"), "zh": aligner(folder / "aligner_zh", CHARACTERS)}
+    return {"model": str(out), "align": align, "beam": 1}
 
 
 def emotion2vec(folder: Path) -> dict[str, Any]:
