@@ -29,7 +29,7 @@ _MODEL_FILES = ("model.bin", "config.json", "tokenizer.json", ("vocabulary.json"
 _ALIGNER_FILES = ("config.json", "vocab.json", "preprocessor_config.json", ("model.safetensors", "pytorch_model.bin"))
 _MODULES = ("faster_whisper", "ctranslate2")
 _ALIGNER_MODULES = ("whisperx", "torchaudio", "nltk")
-_ON_CPU = Throughput(8.0, "core", "CPU time of whisper-base, int8, beam 5, one thread: benchmarks/whisperx_batching.py")
+_ON_CPU = Throughput(9.2, "core", "CPU time of whisper-base, int8, beam 5, one thread: benchmarks/whisperx_batching.py")
 _ON_GPU = Throughput(
     106.0, "gpu", "large-v3's shape, random weights, greedy, clips of like length, H200: benchmarks/engines_gpu.py"
 )

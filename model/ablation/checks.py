@@ -12,8 +12,8 @@ from manifests.files import sha256
 from manifests.labels import CUES, NONE
 from model.ablation.design import Ablation
 from model.ablation.job import dataset_of, reply_task
-from model.checkpoint import read_about
 from model.datasets import Described, corpus_name
+from model.evaluate.overlap import ancestors
 from model.recipe import DataRecipe, TrainManifest
 from model.setup import datasets_of
 from model.tasks import TASKS, Interleaved, Speech, Words
@@ -147,17 +147,8 @@ def _measurable(ablation: Ablation, where: str, metric: str, data: Described, la
 
 def _before(train: TrainManifest) -> list[DataRecipe]:
     """What the model that is started from was trained on, and the one before it, as far as their folders tell."""
-    found: list[DataRecipe] = []
-    checkpoint = train.model.checkpoint
-    while checkpoint is not None and checkpoint.is_dir() and len(found) < _MOST_ANCESTORS:
-        recipe = read_about(checkpoint)["recipe"]
-        found.append(DataRecipe.model_validate(recipe["data"]))
-        before = recipe["model"].get("checkpoint")
-        checkpoint = Path(before) if before else None
-    return found
-
-
-_MOST_ANCESTORS = 16
+    before = ancestors(train.model_dump(mode="json"), [])  # what released weights were trained on nobody here knows
+    return [DataRecipe.model_validate(recipe["data"]) for recipe in before]
 
 
 def _disjoint(name: str, where: str, train: _Seen, held: _Seen) -> None:

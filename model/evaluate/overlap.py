@@ -59,7 +59,7 @@ def overlap_of(about: Mapping[str, Any], dataset: ShardDataset | CorpusDataset) 
     """
     speakers, scenarios, unknown = set[str](), set[str](), list[str]()
     mine = _names(dataset)
-    for recipe in (about["recipe"], *_ancestors(about["recipe"], unknown)):
+    for recipe in (about["recipe"], *ancestors(about["recipe"], unknown)):
         try:
             theirs = _names(_opened(recipe["data"]))
         except UserError as error:
@@ -75,7 +75,7 @@ def overlap_of(about: Mapping[str, Any], dataset: ShardDataset | CorpusDataset) 
 _MOST_ANCESTORS = 16
 
 
-def _ancestors(recipe: Mapping[str, Any], unknown: list[str]) -> Iterator[Mapping[str, Any]]:
+def ancestors(recipe: Mapping[str, Any], unknown: list[str]) -> Iterator[Mapping[str, Any]]:
     """The trainings that a model was started from; what cannot be told of them is added to `unknown`."""
     for _ in range(_MOST_ANCESTORS):
         checkpoint = recipe.get("model", {}).get("checkpoint")

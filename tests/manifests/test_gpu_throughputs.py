@@ -58,4 +58,7 @@ def test_a_stated_throughput_is_the_measured_one(config: EngineConfig, rate: flo
 
 
 def test_whisperx_is_priced_by_the_core_where_no_gpu_is_asked_for() -> None:
+    file = RESULTS.with_name("whisperx_batching_cpu.json")
+    rate = json.loads(file.read_text())["ours_short_windows"]["realtime"]
     assert WhisperxConfig().throughput.unit == "core"
+    assert WhisperxConfig().throughput.realtime == pytest.approx(rate, rel=0.05)
