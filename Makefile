@@ -31,6 +31,8 @@ demo: setup
 	$(BIN)/echat verify $(OUT)
 	$(BIN)/echat report $(OUT)
 
+# Workers that share cores wait without spinning, as `echat` does.
+test: export OMP_WAIT_POLICY = PASSIVE
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 

@@ -293,6 +293,9 @@ def verify(
 def main() -> None:
     """Entry point of the console script."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Before torch is loaded: threads that spin while they wait for each other slow whatever runs beside them, and
+    # themselves most of all.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()
 
 

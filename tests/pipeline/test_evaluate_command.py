@@ -1,6 +1,9 @@
 """`echat evaluate` on a run of tones and a model of random weights: records, summary, judge, and what is refused."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -292,3 +295,14 @@ def test_real_speakers_of_a_test_run_are_those_that_no_run_trains_on(tmp_path: P
     assert taken == {speaker for speaker, split in everybody.items() if split == "test"}
     assert 0 < len(taken) < 20
     assert tests.identity() != RealQueries((tmp_path / "c",), 0.3, splits={"test": 1.0}, file="b").identity()
+
+
+def test_threads_of_the_command_do_not_spin(checkpoint: Path) -> None:
+    """Spinning, two evaluations side by side on two cores took several times as long as one after the other."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "evaluate", str(checkpoint), "--shards", "nowhere", "--out", "nowhere"],
+        env={**os.environ, "OMP_DISPLAY_ENV": "VERBOSE"}, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    if "GOMP_SPINCOUNT" not in shown.stderr:
+        pytest.skip("torch uses another OpenMP here")
+    assert "GOMP_SPINCOUNT = '0'" in shown.stderr
