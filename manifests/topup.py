@@ -2,7 +2,8 @@
 
     inputs/topup.json    {"format": 1, "rounds": [{"extra": {task: {label: count}},
                                                    "retries": {task: {label: [[number, attempt], ...]}},
-                                                   "anew": the same of some of these retries}]}
+                                                   "anew": the same of some of these retries}],
+                          "hash": of format and rounds; a file of before has none}
 
 It is replaced whole when a round is added, so a killed build either has the round or decides on it again.
 """
@@ -95,6 +96,7 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
     format: int
     rounds: tuple[_Round, ...]
+    hash: str | None = None
 
 
 def topup_path(run: Path) -> Path:
@@ -116,11 +118,18 @@ def read_topup(run: Path) -> TopUp:
         document = _File.model_validate_json(text)
         if document.format != FORMAT:
             raise ValueError(f"format {document.format}")
+        topup = _topup(document)
+        if document.hash not in (None, topup.content_hash()):
+            raise ValueError("its hash is of other rounds")
     except (ValidationError, ValueError) as error:
         raise UserError(
             f"{path}: does not hold top-ups of format {FORMAT}; delete it and run build --top-up again, which plans"
             f" the same rounds anew"
         ) from error
+    return topup
+
+
+def _topup(document: _File) -> TopUp:
     return TopUp(
         tuple(
             Round(
@@ -140,7 +149,7 @@ def write_topup(run: Path, topup: TopUp) -> None:
     path = topup_path(run)
     with writing(path):
         path.parent.mkdir(exist_ok=True)
-    write_atomic(path, canonical_json(_document(topup)))
+    write_atomic(path, canonical_json({**_document(topup), "hash": topup.content_hash()}))
 
 
 def _document(topup: TopUp) -> dict[str, object]:

@@ -188,6 +188,25 @@ def test_rounds_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert not Round({SAD: 0}, {HAPPY: ()})
 
 
+def test_any_other_number_is_damage(tmp_path: Path) -> None:
+    write_topup(tmp_path, TopUp((ROUND,)))
+    path = topup_path(tmp_path)
+    good = path.read_text()
+    rounds = good[good.index('"rounds"') :]
+    digits = [good.index('"rounds"') + at for at, char in enumerate(rounds) if char.isdigit()]
+    assert len(digits) == 5
+    for at in digits:
+        path.write_text(good[:at] + str((int(good[at]) + 1) % 10) + good[at + 1 :])
+        with pytest.raises(UserError, match="does not hold top-ups"):
+            read_topup(tmp_path)
+
+
+def test_rounds_of_before_they_had_a_hash_are_read(tmp_path: Path) -> None:
+    topup_path(tmp_path).parent.mkdir()
+    topup_path(tmp_path).write_text('{"format": 1, "rounds": [{"extra": {"emotion": {"sad": 2}}, "retries": {}}]}')
+    assert read_topup(tmp_path).extra(SAD) == 2
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -198,6 +217,7 @@ def test_rounds_are_read_as_they_were_written(tmp_path: Path) -> None:
         '{"format": 1, "rounds": [{"extra": {"emotion": {"sad": -1}}, "retries": {}}]}',
         '{"format": 1, "rounds": [{"extra": {}, "retries": {"emotion": {"sad": [[1]]}}}]}',
         '{"format": 1, "rounds": [], "more": 1}',
+        '{"format": 1, "hash": "0123456789abcdef", "rounds": []}',
     ],
 )
 def test_damaged_rounds_are_refused_in_a_sentence(tmp_path: Path, text: str) -> None:
