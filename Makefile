@@ -6,6 +6,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check install --quiet
 # CPU by default; for a GPU see docs/install.md.
 TORCH  ?= torch==2.13.0
 OUT    ?= runs/demo
+ABLATION ?= runs/ablation_paper
 
 MINUTES ?= 30
 KILLS  ?= 50
@@ -90,7 +91,8 @@ $(VENV)/.installed-fuzz: $(VENV)/.installed-dev
 
 screenshots: $(VENV)/.installed-dev
 	$(BIN)/echat report $(OUT)
-	$(BIN)/python docs/screenshots.py $(OUT)/report/index.html
+	test ! -e $(ABLATION) || $(BIN)/echat report $(ABLATION)
+	$(BIN)/python docs/screenshots.py $(OUT)/report/index.html $(wildcard $(ABLATION)/report/index.html)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -10,8 +10,8 @@ FOLDER = Path(__file__).parent / "images"
 SIZE = {"width": 1200, "height": 900}
 
 
-def main(page: Path) -> None:
-    """Photograph a report: its head, the distributions, and samples on a dark phone."""
+def main(page: Path, ablation: Path | None = None) -> None:
+    """Photograph a report: its head, the distributions, samples on a dark phone; and what an ablation found."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
@@ -29,8 +29,11 @@ def main(page: Path) -> None:
         phone.goto(page.absolute().as_uri())
         phone.evaluate("document.getElementById('cards').scrollIntoView()")
         phone.screenshot(path=FOLDER / "report-phone.png")
+        if ablation is not None:
+            desk.goto(ablation.absolute().as_uri())
+            desk.screenshot(path=FOLDER / "report-ablation.png")
         browser.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:3]))
