@@ -92,7 +92,7 @@ $(VENV)/.installed-fuzz: $(VENV)/.installed-dev
 screenshots: $(VENV)/.installed-dev
 	$(BIN)/echat report $(OUT)
 	test ! -e $(ABLATION) || $(BIN)/echat report $(ABLATION)
-	$(BIN)/python docs/screenshots.py $(OUT)/report/index.html $(wildcard $(ABLATION)/report/index.html)
+	$(BIN)/python docs/screenshots.py $(OUT)/report/index.html $(if $(wildcard $(ABLATION)),$(ABLATION)/report/index.html)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
